@@ -1,0 +1,286 @@
+// Package listen turns addresses into connections and tells the server who is at the other end.
+//
+// An address is a Plan 9 dial string, unix!PATH or tcp!HOST!PORT; [Parse] has the details. [Listen] makes a listener whose
+// connections have a method Peer, by which server.Server learns who attaches:
+//
+//	l, err := listen.Listen("unix!/run/clone9p.sock", listen.Options{})
+//	...
+//	err = srv.Serve(l)
+//
+// # Who the peer is
+//
+// Over a unix socket the kernel proves the peer's uid, gid and groups. Root may attach as anyone, as Linux's mount does with
+// access=user; everybody else is who they are. Over TCP nothing is proven: by default everyone is nobody, and with
+// [Trust] the peer is believed whatever it says, which is right only where every host that can reach the port is trusted.
+//
+// # Socket files
+//
+// A socket file that a dead server left behind is probed and replaced; one that somebody answers on is an error that names the
+// server. Two servers that start at the same moment do not take the file from each other. Nobody can connect before the file
+// has its mode and group. At Close the file is removed if it is still the one that was made.
+//
+// # Vanished peers
+//
+// A TCP peer whose machine lost power is found within a minute, by keepalive and, on Linux, TCP_USER_TIMEOUT; its connection
+// then fails.
+package listen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/clone9p/clone9p/p9ext"
+	"github.com/clone9p/clone9p/server"
+	"golang.org/x/sys/unix"
+)
+
+// A TCPIdentity says what a TCP peer's claim to be somebody is worth.
+type TCPIdentity string
+
+// The values of TCPIdentity. The zero value means Nobody.
+const (
+	Nobody TCPIdentity = "nobody" // everyone is nobody
+	Trust  TCPIdentity = "trust"  // everyone is who they say
+)
+
+// Options are the settings of a listener. The zero value is a good default.
+type Options struct {
+	TCPIdentity TCPIdentity
+	Mode        fs.FileMode // permissions of a unix socket's file; 0 means 0660
+	Group       string      // group of a unix socket's file, a name or a number; "" leaves it to the system
+}
+
+// How a vanished TCP peer is found: an idle connection is probed after keepIdle and then every keepInterval, and given up after
+// keepCount probes; data that was sent is given up when userTimeout passes without an acknowledgement. Both make 45 seconds.
+const (
+	keepIdle     = 15 * time.Second
+	keepInterval = 10 * time.Second
+	keepCount    = 3
+	userTimeout  = 45 * time.Second
+)
+
+// backlog is how many connections may wait to be accepted; the kernel lowers it to its own limit.
+const backlog = 4096
+
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: keepIdle, Interval: keepInterval, Count: keepCount}
+
+// A Listener is a net.Listener whose connections have a method Peer() server.Peer, which does not wait. Its methods are safe for
+// concurrent use.
+type Listener struct {
+	addr  Addr
+	trust bool
+	l     net.Listener
+	file  fileID // the socket file we made; zero for tcp
+
+	close    sync.Once
+	closeErr error // written once, by close
+}
+
+// A fileID tells a file from another that has taken its name.
+type fileID struct{ Dev, Ino uint64 }
+
+// Listen listens on the address addr, see [Parse].
+func Listen(addr string, o Options) (*Listener, error) {
+	a, err := Parse(addr)
+	if err != nil {
+		return nil, err
+	}
+	l := &Listener{addr: a}
+	switch o.TCPIdentity {
+	case "", Nobody:
+	case Trust:
+		l.trust = true
+	default:
+		return nil, fmt.Errorf("identity %q: want nobody or trust", o.TCPIdentity)
+	}
+	switch a.Network {
+	case "unix":
+		l.l, l.file, err = listenUnix(a.Path, o)
+	case "tcp":
+		l.l, err = (&net.ListenConfig{KeepAliveConfig: keepAlive}).Listen(context.Background(), "tcp", a.dial())
+		if err == nil {
+			l.addr.Port = l.l.Addr().(*net.TCPAddr).Port
+		}
+	}
+	if err != nil {
+		return nil, explain("listen on", a, err)
+	}
+	return l, nil
+}
+
+// explain puts the address in front of an error and takes package net's own wrapping away, which would say it a second time.
+func explain(what string, a Addr, err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	var call *os.SyscallError
+	if errors.As(err, &call) {
+		err = call.Err
+	}
+	return fmt.Errorf("cannot %s %s: %w", what, a, err)
+}
+
+// Address is where the listener listens, with the port that the kernel chose where 0 was asked for.
+func (l *Listener) Address() Addr { return l.addr }
+
+// Addr implements net.Listener.
+func (l *Listener) Addr() net.Addr { return l.l.Addr() }
+
+// Accept waits for the next connection. Its error is that of package net; one that says Temporary or is EMFILE may go away.
+func (l *Listener) Accept() (net.Conn, error) {
+	c, err := l.l.Accept()
+	if err != nil {
+		return nil, err
+	}
+	switch c := c.(type) {
+	case *net.UnixConn:
+		return &unixConn{UnixConn: c, cred: peerCred(c)}, nil
+	case *net.TCPConn:
+		// What fails here costs only how soon a vanished peer is found.
+		_ = c.SetKeepAliveConfig(keepAlive)
+		_ = setUserTimeout(c)
+		return &tcpConn{TCPConn: c, trust: l.trust}, nil
+	}
+	return c, nil
+}
+
+// Close stops listening and removes the socket file if it is still the one that Listen made. Connections go on.
+func (l *Listener) Close() error {
+	l.close.Do(func() {
+		l.closeErr = l.l.Close()
+		if l.file != (fileID{}) {
+			if err := removeSocket(l.addr.Path, l.file); l.closeErr == nil {
+				l.closeErr = err
+			}
+		}
+	})
+	return l.closeErr
+}
+
+// A Handover is what another process needs beside the descriptor to go on with a listener, in a form for encoding/json.
+type Handover struct {
+	Addr     Addr
+	Trust    bool
+	Dev, Ino uint64
+}
+
+// Hand returns a duplicate of the listener's descriptor and what [Inherit] wants to know in the process that gets it. The
+// listener itself goes on; it is up to the caller that only one of the two calls Close in the end, which removes the socket file.
+func (l *Listener) Hand() (*os.File, Handover, error) {
+	f, err := l.l.(interface{ File() (*os.File, error) }).File()
+	return f, Handover{Addr: l.addr, Trust: l.trust, Dev: l.file.Dev, Ino: l.file.Ino}, err
+}
+
+// Inherit makes a listener from a descriptor that another process has handed over. It closes f, having duplicated it. Peers of a unix
+// socket see the inheriting process as the server from then on.
+func Inherit(f *os.File, h Handover) (*Listener, error) {
+	defer f.Close()
+	if h.Addr.Network == "unix" {
+		// The kernel notes who listens when listen is called, and calling it again notes it anew.
+		if err := unix.Listen(int(f.Fd()), backlog); err != nil {
+			return nil, explain("inherit", h.Addr, err)
+		}
+	}
+	nl, err := net.FileListener(f)
+	if err != nil {
+		return nil, explain("inherit", h.Addr, err)
+	}
+	return &Listener{addr: h.Addr, trust: h.Trust, l: nl, file: fileID{h.Dev, h.Ino}}, nil
+}
+
+// Dial connects to the server at addr, see [Parse]. The context limits the attempt, not the connection.
+func Dial(ctx context.Context, addr string) (net.Conn, error) {
+	a, err := Parse(addr)
+	if err != nil {
+		return nil, err
+	}
+	d := net.Dialer{KeepAliveConfig: keepAlive}
+	c, err := d.DialContext(ctx, a.Network, a.dial())
+	if err != nil {
+		return nil, explain("connect to", a, err)
+	}
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = setUserTimeout(t)
+	}
+	return c, nil
+}
+
+// A tcpConn is an accepted TCP connection.
+type tcpConn struct {
+	*net.TCPConn
+	trust bool
+}
+
+// Peer tells the server what is known of the other side: nothing, or that it is to be believed.
+func (c *tcpConn) Peer() server.Peer {
+	p := server.Nobody("tcp:" + c.RemoteAddr().String())
+	p.Any = c.trust
+	return p
+}
+
+// A cred is what the kernel says of the process at the other end of a unix socket.
+type cred struct {
+	pid      int // 0 where the kernel does not tell
+	uid, gid uint32
+	groups   []uint32
+	ok       bool // false when the kernel was asked and did not answer: the peer is nobody then
+}
+
+// A unixConn is an accepted connection of a unix socket.
+type unixConn struct {
+	*net.UnixConn
+	cred cred
+}
+
+// Peer tells the server who the other side is, as the kernel has proven it.
+func (c *unixConn) Peer() server.Peer {
+	if !c.cred.ok {
+		return server.Nobody("unix:")
+	}
+	addr := fmt.Sprintf("unix:pid=%d,uid=%d", c.cred.pid, c.cred.uid)
+	// The overflow uid is what the kernel shows of a user whom the server's user namespace does not know.
+	if c.cred.uid == p9ext.NobodyUID {
+		return server.Nobody(addr)
+	}
+	return server.Peer{
+		Addr: addr,
+		UID:  c.cred.uid, GID: c.cred.gid, Groups: c.cred.groups,
+		Any:    c.cred.uid == 0,
+		Proven: true,
+	}
+}
+
+// ServerPID returns the process at the other end of a client's connection over a unix socket: the one that listens there.
+// It fails over any other transport.
+func ServerPID(c net.Conn) (int, error) {
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return 0, fmt.Errorf("the server's process is known over a unix socket only, not over %s", c.RemoteAddr().Network())
+	}
+	cr := peerCred(u)
+	if !cr.ok || cr.pid <= 0 {
+		return 0, errors.New("the kernel does not tell the server's process")
+	}
+	return cr.pid, nil
+}
+
+// parseGroup returns the number of a group given by name or number.
+func parseGroup(s string) (int, error) {
+	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
+		return int(n), nil
+	}
+	g, err := user.LookupGroup(s)
+	if err != nil {
+		return 0, fmt.Errorf("no group %q on this machine", s)
+	}
+	return strconv.Atoi(g.Gid)
+}
