@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"maps"
+	"slices"
 	"testing"
 )
 
@@ -71,7 +73,9 @@ func TestNoAllocations(t *testing.T) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	for name, msg := range hot(b) {
+	msgs := hot(b)
+	for _, name := range slices.Sorted(maps.Keys(msgs)) {
+		msg := msgs[name]
 		b.Run(name, func(b *testing.B) {
 			var m Msg
 			b.ReportAllocs()
@@ -86,7 +90,9 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	for name, msg := range hot(b) {
+	msgs := hot(b)
+	for _, name := range slices.Sorted(maps.Keys(msgs)) {
+		msg := msgs[name]
 		b.Run(name, func(b *testing.B) {
 			var m Msg
 			if err := m.Decode(P9L, msg); err != nil {
@@ -107,17 +113,20 @@ func BenchmarkAppend(b *testing.B) {
 func BenchmarkReplies(b *testing.B) {
 	var a Attr
 	buf := make([]byte, 0, 4096)
-	for name, f := range map[string]func(){
-		"Rgetattr": func() { AppendRgetattr(buf, 1, &a) },
-		"Rclunk":   func() { AppendRclunk(buf, 1) },
-		"Rlopen":   func() { AppendRopen(buf, Rlopen, 1, Qid{}, 0) },
-		"Rread":    func() { EndRread(BeginRread(buf, 1), 0) },
-		"Dirent":   func() { AppendDirent(buf, Qid{}, 1, 4, "ethfoo") },
+	for _, reply := range []struct {
+		name string
+		f    func()
+	}{
+		{"Rgetattr", func() { AppendRgetattr(buf, 1, &a) }},
+		{"Rclunk", func() { AppendRclunk(buf, 1) }},
+		{"Rlopen", func() { AppendRopen(buf, Rlopen, 1, Qid{}, 0) }},
+		{"Rread", func() { EndRread(BeginRread(buf, 1), 0) }},
+		{"Dirent", func() { AppendDirent(buf, Qid{}, 1, 4, "ethfoo") }},
 	} {
-		b.Run(name, func(b *testing.B) {
+		b.Run(reply.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				f()
+				reply.f()
 			}
 		})
 	}
