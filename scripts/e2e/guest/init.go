@@ -1,0 +1,210 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/clone9p/clone9p/scripts/e2e/internal/talk"
+	"golang.org/x/sys/unix"
+)
+
+// initMain is process 1: it never returns, since a kernel without a process 1 panics. A panic is how it gives up: the
+// kernel is told to reboot on one, QEMU to exit on a reboot, and the console has the reason.
+func initMain() {
+	if err := prepare(); err != nil {
+		fatal(err)
+	}
+	port, err := openPort("/dev/ttyS1")
+	if err != nil {
+		fatal(err)
+	}
+	conn := talk.New(port)
+	var uts unix.Utsname
+	_ = unix.Uname(&uts) // cannot fail on a valid buffer
+	if err := conn.Send(talk.Ready, unix.ByteSliceToString(uts.Release[:]), nil, ""); err != nil {
+		fatal(err)
+	}
+	for {
+		m, err := conn.Recv()
+		if err != nil {
+			fatal(err)
+		}
+		if m.Kind != talk.Run {
+			fatal(fmt.Errorf("host sent %q, want a case to run", m.Kind))
+		}
+		var setup talk.Setup
+		if err := json.Unmarshal(m.Body, &setup); err != nil {
+			fatal(err)
+		}
+		fmt.Printf("guest: === %s %s msize %d\n", m.Name, setup.Dialect, setup.Msize)
+		res := runCase(m.Name, m.Body, setup.Timeout, port)
+		line, _ := json.Marshal(res) // strings and numbers only
+		fmt.Printf("%s\n", line)
+		if err := conn.Send(talk.Done, m.Name, res, ""); err != nil {
+			fatal(err)
+		}
+	}
+}
+
+// fatal says why on the console and brings the machine down.
+func fatal(err error) {
+	fmt.Printf("guest: giving up: %v\n", err)
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+	os.Exit(1)
+}
+
+// prepare makes the machine fit for cases: file systems, modules, network, the shell's commands.
+func prepare() error {
+	for _, m := range []struct{ fs, dir string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/tmp"}} {
+		if err := os.MkdirAll(m.dir, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount(m.fs, m.dir, m.fs, 0, ""); err != nil {
+			return fmt.Errorf("mount %s: %w", m.dir, err)
+		}
+	}
+	_ = os.Chmod("/tmp", 0o1777)
+	order, err := os.ReadFile("/modules/order")
+	if err != nil {
+		return err
+	}
+	for _, name := range strings.Fields(string(order)) {
+		if err := loadModule(filepath.Join("/modules", name)); err != nil {
+			return err
+		}
+	}
+	// 10.0.2.15 is the address that QEMU's user network expects its guest at.
+	for _, line := range []string{
+		"--install -s /bin",
+		"ip link set lo up",
+		"ip addr add 10.0.2.15/24 dev eth0",
+		"ip link set eth0 up",
+	} {
+		cmd := exec.Command("/bin/busybox", strings.Fields(line)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("busybox %s: %w: %s", line, err, out)
+		}
+	}
+	return os.Setenv("PATH", "/bin")
+}
+
+func loadModule(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && err != unix.EEXIST {
+		return fmt.Errorf("load %s: %w", path, err)
+	}
+	return nil
+}
+
+// openPort opens a serial port as a plain channel of bytes.
+func openPort(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	// 115200 is the port's fastest; QEMU does not slow down to it, but derives the pause after which a few bytes count as all there are.
+	tio := unix.Termios{Cflag: unix.CS8 | unix.CREAD | unix.CLOCAL | unix.B115200, Ispeed: unix.B115200, Ospeed: unix.B115200}
+	tio.Cc[unix.VMIN] = 1
+	if err := unix.IoctlSetTermios(int(f.Fd()), unix.TCSETS, &tio); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
+}
+
+// runCase carries out one case in a process of its own and waits for its end, or its time to be over. The process
+// talks to the host through port, as descriptor 3, and writes its result to descriptor 4.
+func runCase(name string, setup []byte, timeout time.Duration, port *os.File) talk.Result {
+	begin := time.Now()
+	broken := func(format string, args ...any) talk.Result {
+		return talk.Result{Case: name, Ms: time.Since(begin).Milliseconds(), Fails: []string{fmt.Sprintf(format, args...)}}
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return broken("pipe: %v", err)
+	}
+	defer r.Close()
+	cmd := exec.Command("/proc/self/exe", "case", name, string(setup))
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.ExtraFiles = []*os.File{port, w}
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	err = cmd.Start()
+	w.Close()
+	if err != nil {
+		return broken("start: %v", err)
+	}
+	pid := cmd.Process.Pid
+	// Whatever the case left running goes with it.
+	defer func() { _ = unix.Kill(-pid, unix.SIGKILL) }()
+
+	result := make(chan []byte, 1)
+	go func() { // ends when the process does, or with the pipe's reading end
+		b, _ := io.ReadAll(r)
+		result <- b
+	}()
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }() // ends when the process does; a process that cannot be killed spoils the guest, which the host then ends
+
+	var res talk.Result
+	select {
+	case err := <-exited:
+		b := <-result
+		if json.Unmarshal(b, &res) != nil {
+			return broken("the case's process ended without a result: %v", err)
+		}
+		res.Ms = time.Since(begin).Milliseconds()
+		return res
+	case <-time.After(timeout):
+	}
+	res = broken("not done after %v", timeout)
+	res.Log = stacks(pid)
+	res.Hung = true
+	fmt.Printf("guest: %s is not done after %v\n%s\n", name, timeout, strings.Join(res.Log, "\n"))
+	// What the tasks that cannot be woken are waiting for, in the kernel's own words.
+	_ = os.WriteFile("/proc/sysrq-trigger", []byte("w"), 0)
+	_ = unix.Kill(-pid, unix.SIGKILL)
+	select {
+	case <-exited:
+	case <-time.After(2 * time.Second):
+		res.Fails = append(res.Fails, "its process cannot be killed")
+	}
+	return res
+}
+
+// stacks says where each thread of the process group of leader is, in the kernel.
+func stacks(leader int) []string {
+	var out []string
+	procs, _ := filepath.Glob("/proc/[0-9]*")
+	sort.Strings(procs)
+	for _, proc := range procs {
+		var pid int
+		fmt.Sscanf(filepath.Base(proc), "%d", &pid)
+		if group, err := unix.Getpgid(pid); err != nil || group != leader {
+			continue
+		}
+		cmdline, _ := os.ReadFile(proc + "/cmdline")
+		tasks, _ := filepath.Glob(proc + "/task/*")
+		for _, task := range tasks {
+			stack, _ := os.ReadFile(task + "/stack")
+			if bytes.Contains(stack, []byte("futex")) || len(stack) == 0 {
+				continue // idle threads of Go's scheduler
+			}
+			lines := strings.Fields(strings.ReplaceAll(string(stack), "[<0>]", ""))
+			out = append(out, fmt.Sprintf("%s (%s): %s", task, bytes.ReplaceAll(bytes.TrimRight(cmdline, "\x00"), []byte{0}, []byte(" ")), strings.Join(lines, " < ")))
+		}
+	}
+	return out
+}

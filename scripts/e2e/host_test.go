@@ -1,0 +1,277 @@
+//go:build e2e && linux
+
+package e2e
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/clone9p/clone9p/scripts/e2e/internal/frame"
+	"golang.org/x/sys/unix"
+)
+
+// A host does on this side what a case asks for. It lives as long as the case.
+type host struct {
+	t      *testing.T
+	server *server
+	guest  *guest
+
+	captures  map[string]int // packet socket by interface
+	others    []*server      // started for this case
+	stopFlood func()
+}
+
+// end ends all that the case had started.
+func (h *host) end() {
+	for _, fd := range h.captures {
+		unix.Close(fd)
+	}
+	for _, s := range h.others {
+		s.kill()
+		s.netns.Close()
+	}
+	if h.stopFlood != nil {
+		h.stopFlood()
+	}
+}
+
+// answer does what the guest calls name and returns the reply to it.
+func (h *host) answer(name string, body []byte) (any, error) {
+	// The union of all calls' arguments.
+	var args struct {
+		Iface    string        `json:"iface"`
+		Stream   uint32        `json:"stream"`
+		From     uint32        `json:"from"`
+		Count    uint32        `json:"count"`
+		Min, Max int           // of frames
+		Every    time.Duration `json:"every"`
+		Addr     string        `json:"addr"`
+		Port     int           `json:"port"`
+	}
+	if len(body) > 0 {
+		if err := json.Unmarshal(body, &args); err != nil {
+			return nil, err
+		}
+	}
+	switch name {
+	case "ifaces":
+		return h.ifaces()
+	case "capture":
+		return nil, h.capture(args.Iface)
+	case "captured":
+		return h.captured(args.Iface)
+	case "send":
+		return nil, h.send(args.Iface, args.Stream, args.From, args.Count, args.Min, args.Max)
+	case "flood":
+		return nil, h.flood(args.Iface, args.Every)
+	case "ping":
+		return h.ping(args.Addr, int(args.Count))
+	case "server":
+		s, err := startServer(h.server.identity)
+		if err != nil {
+			return nil, err
+		}
+		h.others = append(h.others, s)
+		return map[string]int{"port": s.port}, nil
+	case "server-kill":
+		for _, s := range h.others {
+			if s.port == args.Port {
+				s.kill()
+				return nil, nil
+			}
+		}
+		return nil, fmt.Errorf("no server at port %d", args.Port)
+	case "guest-kill":
+		h.guest.kill()
+		h.wantNoIfaces(time.Second)
+		return nil, errGuestKilled
+	}
+	return nil, fmt.Errorf("the host knows no %q", name)
+}
+
+// ifaces is the reply to a guest that asks for the interfaces of all conversations.
+func (h *host) ifaces() (any, error) {
+	type iface struct {
+		Name string `json:"name"`
+		Up   bool   `json:"up"`
+		MTU  int    `json:"mtu"`
+		MAC  string `json:"mac"`
+	}
+	all, err := h.server.ifaces()
+	list := []iface{}
+	for _, i := range all {
+		list = append(list, iface{i.Name, i.Flags&net.FlagUp != 0, i.MTU, i.HardwareAddr.String()})
+	}
+	return list, err
+}
+
+// wantNoIfaces wants every interface gone before limit is over.
+func (h *host) wantNoIfaces(limit time.Duration) {
+	begin := time.Now()
+	for ; ; time.Sleep(time.Millisecond) {
+		all, err := h.server.ifaces()
+		took := time.Since(begin)
+		switch {
+		case err != nil:
+			h.t.Error(err)
+			return
+		case len(all) == 0:
+			if took > limit/10 {
+				h.t.Logf("the last interface went after %v", took.Round(time.Millisecond))
+			}
+			return
+		case took > limit:
+			h.t.Errorf("%d interfaces are left after %v, %s among them", len(all), limit, all[0].Name)
+			return
+		}
+	}
+}
+
+// htons is the byte order in which packet(7) wants protocol numbers.
+func htons(n uint16) uint16 {
+	return binary.NativeEndian.Uint16([]byte{byte(n >> 8), byte(n)})
+}
+
+// packetSocket opens a packet socket on an interface; it sees frames of the given protocol only.
+func (h *host) packetSocket(iface string, proto uint16) (fd int, err error) {
+	err = h.server.inNetns(func() error {
+		i, err := net.InterfaceByName(iface)
+		if err != nil {
+			return err
+		}
+		// Protocol 0 until it is bound: else it would gather the frames of all interfaces in between.
+		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			return fmt.Errorf("packet socket: %w", err)
+		}
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20) // a larger buffer is a convenience
+		if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(proto), Ifindex: i.Index}); err != nil {
+			unix.Close(fd)
+			return fmt.Errorf("packet socket on %s: %w", iface, err)
+		}
+		return nil
+	})
+	return fd, err
+}
+
+// capture begins to gather the frames that pass an interface. They wait in the socket until captured asks for them.
+func (h *host) capture(iface string) error {
+	fd, err := h.packetSocket(iface, unix.ETH_P_ALL)
+	if err != nil {
+		return err
+	}
+	if h.captures == nil {
+		h.captures = map[string]int{}
+	}
+	h.captures[iface] = fd
+	return nil
+}
+
+// captured is what has passed since the last call.
+func (h *host) captured(iface string) (any, error) {
+	type seen struct {
+		Len int    `json:"len"`
+		Sum string `json:"sum"`
+		Out bool   `json:"out"`
+	}
+	fd, ok := h.captures[iface]
+	if !ok {
+		return nil, fmt.Errorf("nothing captures %s", iface)
+	}
+	list := []seen{}
+	buf := make([]byte, 1<<17)
+	for {
+		n, from, err := unix.Recvfrom(fd, buf, 0)
+		if err == unix.EAGAIN {
+			return list, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("packet socket on %s: %w", iface, err)
+		}
+		sum := sha256.Sum256(buf[:n])
+		ll, _ := from.(*unix.SockaddrLinklayer)
+		list = append(list, seen{n, hex.EncodeToString(sum[:8]), ll != nil && ll.Pkttype == unix.PACKET_OUTGOING})
+	}
+}
+
+// send sends frames out of an interface, that is, into rx.
+func (h *host) send(iface string, stream, from, count uint32, smallest, largest int) error {
+	fd, err := h.packetSocket(iface, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var p []byte
+	for seq := from; seq < from+count; seq++ {
+		p = frame.Append(p[:0], stream, seq, frame.Size(stream, seq, smallest, largest))
+		if err := unix.Send(fd, p, 0); err != nil {
+			return fmt.Errorf("frame %d of %d bytes into %s: %w", seq, len(p), iface, err)
+		}
+	}
+	return nil
+}
+
+// floodStream is the number of the stream that flood sends, which no case uses otherwise.
+const floodStream = 0xf100d
+
+// flood sends a frame at every tick until it is called with 0, or the case ends.
+func (h *host) flood(iface string, every time.Duration) error {
+	if h.stopFlood != nil {
+		h.stopFlood()
+		h.stopFlood = nil
+	}
+	if every == 0 {
+		return nil
+	}
+	fd, err := h.packetSocket(iface, 0)
+	if err != nil {
+		return err
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer unix.Close(fd)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for seq := uint32(0); ; seq++ {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			if unix.Send(fd, frame.Append(nil, floodStream, seq, frame.Size(floodStream, seq, 60, 1514)), 0) != nil {
+				return // the interface is gone or down; the case will tell
+			}
+		}
+	})
+	h.stopFlood = func() {
+		close(stop)
+		wg.Wait()
+	}
+	return nil
+}
+
+// ping pings an address from within the server's namespace and returns what the program printed; every echo must be answered.
+func (h *host) ping(addr string, count int) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(count+10)*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, built.busybox, "ping", "-c", fmt.Sprint(count), "-W", "5", addr)
+	var out []byte
+	err := h.server.inNetns(func() (err error) {
+		out, err = cmd.CombinedOutput()
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("%v: %w\n%s", cmd, err, out)
+	}
+	return string(out), nil
+}

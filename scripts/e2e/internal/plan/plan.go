@@ -1,0 +1,78 @@
+// Package plan lists the cases that a guest carries out, for the host, which makes a subtest of each, and for the guest, which
+// has a function for each.
+package plan
+
+// The dialects of 9P, as Linux's mount option version wants them.
+const (
+	Linux = "9P2000.L"
+	Unix  = "9P2000.u"
+	Plain = "9P2000"
+)
+
+// The sizes of a message that mounts ask for: the kernel's default, and the most it takes over tcp.
+const (
+	DefaultMsize = 128 << 10
+	MaxMsize     = 1 << 20
+)
+
+// A Case is one case.
+type Case struct {
+	Name string
+	What string // one line: what holds when it passes
+
+	// Only, unless empty, is the one dialect in which the case is carried out.
+	Only string
+	// Identity is what the server makes of a peer over tcp: "nobody", or "trust" when empty.
+	Identity string
+	// SmallToo has the case carried out with the kernel's default msize of 128 KiB as well as with the largest of 1 MiB.
+	SmallToo bool
+}
+
+// Cases are carried out in this order.
+var Cases = []Case{
+	{Name: "mount", What: "mount, read README, umount"},
+	{Name: "mount-cache-mmap", What: "a mount that caches reads the same"},
+	{Name: "attach-name", What: "aname takes a subtree and options, and refuses unknown ones"},
+	{Name: "ls", What: "ls -lR shows the tree; files are regular and have size 0"},
+	{Name: "looks-plain", What: "xattr probes, truncation and access answer as on a plain file", Only: Linux},
+
+	{Name: "clone-in-a-shell", What: "exec 3<>clone; read n <&3: the interface is there while fd 3 is open, and no longer"},
+	{Name: "clone-number", What: "one read of 4096 gives the number; fstat of the descriptor still shows clone"},
+	{Name: "clone-lowest", What: "the lowest free number is taken; a hundred opens, all gone at the end", Only: Linux},
+	{Name: "no-clone-by-accident", What: "stat, access and open for reading of other files make no conversation"},
+	{Name: "ctl-forms", What: "echo up > ctl, >> ctl, 1<> ctl"},
+	{Name: "ctl-errors", What: "bad control messages fail with their errno and change nothing"},
+	{Name: "close", What: "closing the last descriptor takes the interface away"},
+	{Name: "kill-holder", What: "the death of the process that holds it takes the interface away"},
+	{Name: "hangup", What: "hangup ends a blocked read with EIO"},
+	{Name: "stale", What: "a file of a dead conversation never turns into one of the next with its number"},
+
+	{Name: "ping", What: "a real ping: each frame comes out of one read of rx, the answers go in by tx"},
+	{Name: "tx", What: "a frame written to tx is seen on the interface, exactly"},
+	{Name: "stream", What: "cat of rx hands on each frame when it comes"},
+	{Name: "nonblock", What: "a read of rx opened with O_NONBLOCK waits or is whole, and never fails with EAGAIN", Only: Linux},
+	{Name: "killed-reader", What: "killed blocked readers leave the mount fully usable and lose nothing"},
+	{Name: "killed-reader-flood", What: "readers killed while frames pour in leave the mount fully usable"},
+	{Name: "beside-blocked-reader", What: "while a reader blocks everything else works at once"},
+	{Name: "truncate-beside-reader", What: "> tx beside a reader of rx works; > data beside a reader of data ends with the next frame"},
+
+	{Name: "trap-second-clone", What: "while one process holds clone and has written to it, another opens clone and reads its number"},
+	{Name: "trap-cat-ctl", What: "cat ctl beside a writer of ctl"},
+	{Name: "trap-write-pread", What: "64 bytes written, then pread: the right answer"},
+
+	{Name: "records-4k", What: "one record a read, buffer of 4 KiB", SmallToo: true},
+	{Name: "records-128k", What: "one record a read, buffer of 128 KiB", SmallToo: true},
+	{Name: "records-msize", What: "one record a read, buffer of msize", SmallToo: true},
+	{Name: "records-1m", What: "one record a read, buffer of 1 MiB", SmallToo: true},
+	{Name: "threads-4k", What: "four threads on one descriptor, buffers of 4 KiB", SmallToo: true},
+	{Name: "threads-128k", What: "four threads on one descriptor, buffers of 128 KiB", SmallToo: true},
+	{Name: "threads-msize", What: "four threads on one descriptor, buffers of msize", SmallToo: true},
+	{Name: "threads-1m", What: "four threads on one descriptor, buffers of 1 MiB", SmallToo: true},
+
+	{Name: "users", What: "trust, access=user: each user has conversations of his own, closed to others", Only: Linux},
+	{Name: "users-nobody", What: "nobody, access=any: whoever can attach shares them", Identity: "nobody"},
+	{Name: "umount-busy", What: "umount with a read pending is EBUSY; umount -l works and the interface goes with the reader"},
+	{Name: "server-gone", What: "the server's death ends pending reads with an error; umount works"},
+	// Last, since it takes a guest.
+	{Name: "guest-killed", What: "killing the guest outright takes every interface away within a second", Only: Linux},
+}

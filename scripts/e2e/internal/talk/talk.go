@@ -1,0 +1,112 @@
+// Package talk is what the host and a guest say to each other over the guest's second serial port: JSON, one message a
+// line, strictly in turns. The host says Run and then listens; the guest answers with any number of Calls, each
+// of which the host answers with a Reply, and at last with Done.
+//
+// Because they take turns, nothing is ever on its way to a side that has stopped reading; so the guest's first process can hand
+// the port to the process of a case and take it back afterwards.
+package talk
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+)
+
+// A Kind says what a message is.
+type Kind string
+
+const (
+	Ready Kind = "ready" // guest: it is up; Name is the kernel's release
+	Run   Kind = "run"   // host: carry out the case Name with the Setup in Body
+	Call  Kind = "call"  // guest: do Name with the arguments in Body
+	Reply Kind = "reply" // host: the answer to the last Call is Body, or Err
+	Done  Kind = "done"  // guest: the case has ended, its Result is Body
+)
+
+// A Message is one line.
+type Message struct {
+	Kind Kind            `json:"kind"`
+	Name string          `json:"name,omitempty"`
+	Body json.RawMessage `json:"body,omitempty"`
+	Err  string          `json:"err,omitempty"`
+}
+
+// A Setup is what a case is to work on.
+type Setup struct {
+	Dialect  string        `json:"dialect"`  // as in the mount option: 9P2000.L, 9P2000.u, 9P2000
+	Port     int           `json:"port"`     // of the server, on the host
+	Identity string        `json:"identity"` // what the server makes of a peer over tcp: trust or nobody
+	Msize    int           `json:"msize"`
+	Timeout  time.Duration `json:"timeout"` // for the whole case
+}
+
+// A Result is how a case ended. It also goes to the guest's console.
+type Result struct {
+	Case  string   `json:"case"`
+	OK    bool     `json:"ok"`
+	Ms    int64    `json:"ms"`
+	Fails []string `json:"fails,omitempty"` // what was got and what was wanted
+	Log   []string `json:"log,omitempty"`
+	Hung  bool     `json:"hung,omitempty"` // the case did not end, or left a process behind that cannot be killed; the guest is spoilt
+}
+
+// maxLine bounds a message. The port moves a byte an interrupt, so messages had better be far smaller.
+const maxLine = 1 << 20
+
+// A Conn is one end of the port. It is for one goroutine at a time.
+type Conn struct {
+	r *bufio.Reader
+	w io.Writer
+}
+
+// New returns a Conn that reads and writes rw.
+func New(rw io.ReadWriter) *Conn { return &Conn{r: bufio.NewReader(rw), w: rw} }
+
+// Send writes one message; body, unless nil, becomes its Body.
+func (c *Conn) Send(kind Kind, name string, body any, failure string) error {
+	m := Message{Kind: kind, Name: name, Err: failure}
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("talk: %s %s: %w", kind, name, err)
+		}
+		m.Body = b
+	}
+	line, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("talk: %s %s: %w", kind, name, err)
+	}
+	if _, err := c.w.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("talk: sending %s %s: %w", kind, name, err)
+	}
+	return nil
+}
+
+// Recv waits for the next message. It returns io.EOF, bare, when the other side has gone between two messages.
+func (c *Conn) Recv() (Message, error) {
+	var line []byte
+	for {
+		part, err := c.r.ReadSlice('\n')
+		line = append(line, part...)
+		if len(line) > maxLine {
+			return Message{}, fmt.Errorf("talk: a message of more than %d bytes", maxLine)
+		}
+		if err == nil {
+			break
+		}
+		if err == bufio.ErrBufferFull {
+			continue
+		}
+		if err == io.EOF && len(line) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		return Message{}, err
+	}
+	var m Message
+	if err := json.Unmarshal(line, &m); err != nil {
+		return Message{}, fmt.Errorf("talk: %w in %q", err, line)
+	}
+	return m, nil
+}

@@ -1,0 +1,170 @@
+//go:build e2e && linux
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A server is the program under test, serving on a port of the loopback interface, with its interfaces in a network namespace of its own.
+type server struct {
+	port     int
+	identity string
+	log      *tail
+
+	cmd     *exec.Cmd
+	netns   *os.File      // its network namespace
+	exited  chan struct{} // closed when it has ended
+	waitErr error         // how, when it has
+}
+
+// startServer starts a server and returns when it accepts connections and is in its namespace. identity is what it makes of peers: nobody or trust.
+func startServer(identity string) (_ *server, err error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	s := &server{port: port, identity: identity, log: newTail("server " + identity), exited: make(chan struct{})}
+	s.cmd = exec.Command(built.server, "serve", "--listen", fmt.Sprintf("tcp!127.0.0.1!%d", port),
+		"--net", "private", "--tcp-identity", identity, "--log-format", "json", "--log-level", "debug")
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	s.cmd.SysProcAttr = childAttr()
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() { // ends with the server
+		s.waitErr = s.cmd.Wait()
+		close(s.exited)
+	}()
+	defer func() {
+		if err != nil {
+			_ = s.cmd.Process.Kill()
+			<-s.exited
+			err = fmt.Errorf("%v: %w\nits log:\n%s", s.cmd, err, s.log.since(0, 40))
+		}
+	}()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			c.Close()
+			break
+		}
+		if !s.alive() {
+			return nil, fmt.Errorf("has ended: %v", s.waitErr)
+		}
+		if time.Now().After(end) {
+			return nil, fmt.Errorf("accepts no connections: %w", err)
+		}
+	}
+	if s.netns, err = os.Open(fmt.Sprintf("/proc/%d/ns/net", s.cmd.Process.Pid)); err != nil {
+		return nil, err
+	}
+	if same, err := sameNamespace(s.netns); err != nil || same {
+		return nil, fmt.Errorf("is in this machine's own network namespace, want a private one (%v)", err)
+	}
+	return s, nil
+}
+
+// freePort returns a tcp port of the loopback interface that nobody listens on.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// alive reports whether the server is running.
+func (s *server) alive() bool {
+	select {
+	case <-s.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// stop has the server end by itself, which it must within two seconds and with status 0.
+func (s *server) stop() error {
+	defer s.netns.Close()
+	if !s.alive() {
+		return nil // whoever found it so has said so
+	}
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.exited:
+		if s.waitErr != nil {
+			return fmt.Errorf("the server, after SIGTERM: %w\nits log:\n%s", s.waitErr, s.log.since(0, 20))
+		}
+		return nil
+	case <-time.After(4 * time.Second): // two, and two for a busy machine
+		s.kill()
+		return fmt.Errorf("the server has not ended 4 s after SIGTERM\nits log:\n%s", s.log.since(0, 20))
+	}
+}
+
+// kill ends the server as kill -9 does.
+func (s *server) kill() {
+	_ = s.cmd.Process.Kill()
+	<-s.exited
+}
+
+// ifaces lists the interfaces in the server's namespace that are conversations.
+func (s *server) ifaces() (list []net.Interface, err error) {
+	err = s.inNetns(func() error {
+		all, err := net.Interfaces()
+		for _, i := range all {
+			if strings.HasPrefix(i.Name, "ethfoo") {
+				list = append(list, i)
+			}
+		}
+		return err
+	})
+	return list, err
+}
+
+// inNetns runs f in the server's network namespace: sockets that it opens and processes that it starts belong there.
+func (s *server) inNetns(f func() error) error {
+	runtime.LockOSThread()
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	defer own.Close()
+	if err := unix.Setns(int(s.netns.Fd()), unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("entering the server's network namespace: %w", err)
+	}
+	err = f()
+	// A thread that cannot come back stays locked, and ends with its goroutine.
+	if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil {
+		return errors.Join(err, fmt.Errorf("leaving the server's network namespace: %w", back))
+	}
+	runtime.UnlockOSThread()
+	return err
+}
+
+// sameNamespace reports whether f is the network namespace we are in.
+func sameNamespace(f *os.File) (bool, error) {
+	var a, b unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &a); err != nil {
+		return false, err
+	}
+	if err := unix.Stat("/proc/"+strconv.Itoa(os.Getpid())+"/ns/net", &b); err != nil {
+		return false, err
+	}
+	return a.Ino == b.Ino && a.Dev == b.Dev, nil
+}
