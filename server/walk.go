@@ -1,0 +1,382 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/clone9p/clone9p/p9ext"
+	"github.com/clone9p/clone9p/server/internal/wire"
+	"github.com/hugelgupf/p9/linux"
+	"github.com/hugelgupf/p9/p9"
+)
+
+func wireQid(q p9.QID) wire.Qid {
+	return wire.Qid{Type: uint8(q.Type), Version: q.Version, Path: q.Path}
+}
+
+// attach makes a root fid for the user that the peer may be.
+func (c *session) attach(m *wire.Msg) {
+	if m.Afid != wire.NoFid {
+		c.fail(m.Tag, errNoAuth)
+		return
+	}
+	an, err := parseAname(string(m.Aname))
+	if err != nil {
+		c.log.Info().Err(err).Msg("attach refused")
+		c.fail(m.Tag, err)
+		return
+	}
+	c.mu.Lock()
+	err = c.checkNew(m.Fid)
+	if err == nil && c.attaches >= c.srv.conf.MaxAttaches {
+		err = errTooManyRoots
+	}
+	if err == nil {
+		c.attaches++
+	}
+	c.mu.Unlock()
+	if err != nil {
+		c.fail(m.Tag, err)
+		return
+	}
+	id, tag, uname, nuname := m.Fid, m.Tag, string(m.Uname), m.NUname
+	if c.dialect == wire.P9 {
+		nuname = wire.NoUid
+	}
+	linuxClient := c.dialect != wire.P9
+	c.do(m, nil, false, func(ctx context.Context) (result, error) {
+		f, err := c.attachFid(ctx, id, an, uname, nuname, linuxClient)
+		if err != nil {
+			c.log.Info().Err(err).Str("uname", uname).Msg("attach refused")
+			c.mu.Lock()
+			c.attaches--
+			c.mu.Unlock()
+			return result{}, err
+		}
+		c.log.Debug().Str("user", f.root.user.Name).Uint32("uid", f.root.user.UID).Msg("attached")
+		f.attach = true
+		res := c.newFidResult(f, func(b []byte) []byte { return wire.AppendRattach(b, tag, f.qid) })
+		res.undo = func() {
+			c.mu.Lock()
+			c.attaches--
+			c.mu.Unlock()
+			c.closeFid(f)
+		}
+		return res, nil
+	})
+}
+
+// newFidResult is the result of a handler that made the fid f: it enters the table with the reply, and its file is
+// closed when nobody wants it any more.
+func (c *session) newFidResult(f *fid, reply func([]byte) []byte) result {
+	return result{
+		reply:  reply,
+		commit: func() { c.insert(f) },
+		undo:   func() { c.closeFid(f) },
+	}
+}
+
+// attachRoot asks the tree for its root as u sees it.
+func (s *Server) attachRoot(ctx context.Context, u p9ext.User) (p9.File, error) {
+	if a, ok := s.attacher.(p9ext.Attacher); ok {
+		return a.AttachUser(ctx, u)
+	}
+	return s.attacher.Attach()
+}
+
+func (c *session) attachFid(ctx context.Context, id uint32, an attachName, uname string, nuname uint32, linuxClient bool) (*fid, error) {
+	u, err := c.peer.user(ctx, uname, nuname)
+	if err != nil {
+		return nil, err
+	}
+	r := &root{user: u, records: linuxClient, pad: linuxClient}
+	switch an.records {
+	case recordsOn:
+		r.records, r.pad = true, true
+	case recordsOff:
+		r.records, r.pad = false, false
+	}
+	f, err := c.walkFromRoot(ctx, id, r, an.names)
+	if err != nil {
+		return nil, err
+	}
+	r.node = f.node
+	return f, nil
+}
+
+// walkFromRoot makes a fid of the file that names lead to from the root of the tree.
+func (c *session) walkFromRoot(ctx context.Context, id uint32, r *root, names []string) (*fid, error) {
+	file, err := c.srv.attachRoot(ctx, r.user)
+	if err != nil {
+		return nil, err
+	}
+	qid, _, attr, err := file.GetAttr(p9.AttrMask{Mode: true})
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	qid.Type = attr.Mode.QIDType()
+	_, prompt := file.(p9ext.Prompt)
+	n := c.srv.tree.root
+	if prompt {
+		n = &node{name: "/"}
+	}
+	f := newFid(id, file, r, n, wireQid(qid))
+	c.enter(f)
+	if len(names) == 0 {
+		return f, nil
+	}
+	defer c.closeFid(f)
+	g, qids, err := c.walkNames(ctx, f, id, names)
+	if err != nil {
+		return nil, err
+	}
+	if len(qids) < len(names) {
+		return nil, p9ext.ErrNotExist
+	}
+	return g, nil
+}
+
+// enter registers f at its node where that is shared.
+func (c *session) enter(f *fid) {
+	if f.node.shared != nil {
+		c.srv.tree.enter(f)
+	}
+}
+
+// walk answers Twalk. Where a tree is prompt that happens at once.
+func (c *session) walk(m *wire.Msg) {
+	c.mu.Lock()
+	f := c.fids[m.Fid]
+	var err error
+	switch {
+	case f == nil:
+		err = errUnknownFid
+	case f.state != walked:
+		err = errOpenFid
+	case m.Newfid != m.Fid:
+		err = c.checkNew(m.Newfid)
+	}
+	c.mu.Unlock()
+	if err != nil {
+		c.fail(m.Tag, err)
+		return
+	}
+	var names []string
+	now := f.prompt
+	if m.Nwname > 0 {
+		names = make([]string, m.Nwname)
+		for i := range names {
+			names[i] = string(m.Wname[i])
+			if err := checkName(names[i]); err != nil {
+				c.fail(m.Tag, err)
+				return
+			}
+			if names[i] == ".." {
+				now = false // walked anew from the root, which may wait
+			}
+		}
+	}
+	if now {
+		g, qids, err := c.walkNames(c.ctx, f, m.Newfid, names)
+		c.walked(m.Tag, f, g, qids, err)
+		return
+	}
+	newfid, tag := m.Newfid, m.Tag
+	c.do(m, f, false, func(ctx context.Context) (result, error) {
+		g, qids, err := c.walkNames(ctx, f, newfid, names)
+		if err != nil {
+			return result{}, err
+		}
+		reply := func(b []byte) []byte { return wire.AppendRwalk(b, tag, qids) }
+		if g == nil {
+			return result{reply: reply}, nil
+		}
+		res := c.newFidResult(g, reply)
+		var old *fid
+		res.commit = func() { old = c.replace(f, g) }
+		res.after = func() { c.dismiss(old) }
+		return res, nil
+	})
+}
+
+// walked answers a walk that was done on the receiving goroutine.
+func (c *session) walked(tag uint16, f, g *fid, qids []wire.Qid, err error) {
+	if err != nil {
+		c.fail(tag, err)
+		return
+	}
+	if g != nil {
+		c.mu.Lock()
+		old := c.replace(f, g)
+		c.mu.Unlock()
+		c.dismiss(old)
+	}
+	c.batch = wire.AppendRwalk(c.batch, tag, qids)
+}
+
+// replace puts g, which a walk from f made, into the table. Where both have one number f ends, and is returned for dismiss.
+// The caller holds c.mu.
+func (c *session) replace(f, g *fid) (old *fid) {
+	if f.id == g.id && !f.clunked {
+		for _, r := range c.take(f) { // the client walks and stats one fid at the same time: its own doing
+			c.out.push(c.appendError(nil, r.tag, p9ext.ErrInterrupted))
+			r.cancel()
+		}
+		old = f
+	}
+	c.insert(g)
+	return old
+}
+
+// dismiss closes a fid that is in no table any more, nil included.
+func (c *session) dismiss(f *fid) {
+	switch {
+	case f == nil:
+	case f.mayWaitInClose():
+		c.workers.Add(1)
+		go func() { defer c.workers.Done(); c.closeFid(f) }()
+	default:
+		c.closeFid(f)
+	}
+}
+
+// walkNames walks from f and returns a new fid of number id when all names were found, and the qids of those that were.
+// No name at all found is an error; fewer than asked for is none, as walk(5) has it.
+func (c *session) walkNames(ctx context.Context, f *fid, id uint32, names []string) (*fid, []wire.Qid, error) {
+	if slices.Contains(names, "..") {
+		return c.walkDotDot(ctx, f, id, names)
+	}
+	if f.node.depth+len(names) > c.srv.conf.MaxDepth {
+		return nil, nil, errTooDeep
+	}
+	if len(names) == 0 {
+		_, file, err := c.walkFile(ctx, f.file, f.node, nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		g := newFid(id, file, f.root, f.node, f.qid)
+		c.enter(g)
+		return g, nil, nil
+	}
+	if f.qid.Type&wire.QTDIR == 0 {
+		return nil, nil, errNotDir
+	}
+	if f.prompt {
+		if g, qids, ok := c.walkAll(f, id, names); ok {
+			return g, qids, nil
+		}
+	}
+	return c.walkEach(ctx, f, id, names)
+}
+
+// walkAll walks all names with one call, which a Prompt file allows.
+func (c *session) walkAll(f *fid, id uint32, names []string) (*fid, []wire.Qid, bool) {
+	pq, file, err := f.file.Walk(names)
+	if err != nil || len(pq) != len(names) {
+		return nil, nil, false
+	}
+	qids := make([]wire.Qid, len(pq))
+	n := f.node
+	_, prompt := file.(p9ext.Prompt)
+	for i, q := range pq {
+		qids[i] = wireQid(q)
+		n = c.srv.tree.child(n, names[i], prompt)
+	}
+	g := newFid(id, file, f.root, n, qids[len(qids)-1])
+	c.enter(g)
+	return g, qids, true
+}
+
+// walkEach walks name by name, so that it knows how far it came.
+func (c *session) walkEach(ctx context.Context, f *fid, id uint32, names []string) (*fid, []wire.Qid, error) {
+	var qids []wire.Qid
+	cur, n := f.file, f.node
+	for i, name := range names {
+		if i > 0 && qids[i-1].Type&wire.QTDIR == 0 {
+			cur.Close()
+			return nil, qids, nil
+		}
+		q, next, err := c.walkFile(ctx, cur, n, []string{name})
+		if i > 0 {
+			cur.Close()
+		}
+		if err != nil {
+			if i == 0 {
+				return nil, nil, err
+			}
+			return nil, qids, nil
+		}
+		_, prompt := next.(p9ext.Prompt)
+		n = c.srv.tree.child(n, name, prompt)
+		qids = append(qids, q)
+		cur = next
+	}
+	g := newFid(id, cur, f.root, n, qids[len(qids)-1])
+	c.enter(g)
+	return g, qids, nil
+}
+
+// walkFile is one Walk of p9.File with the exclusion it is promised.
+func (c *session) walkFile(ctx context.Context, file p9.File, n *node, names []string) (wire.Qid, p9.File, error) {
+	unlock, err := c.srv.tree.lock(ctx, n, reads)
+	if err != nil {
+		return wire.Qid{}, nil, err
+	}
+	defer unlock()
+	if len(names) > 0 && c.srv.tree.gone(n) {
+		return wire.Qid{}, nil, p9ext.ErrNotExist
+	}
+	qids, next, _, attr, err := file.WalkGetAttr(names)
+	if errors.Is(err, linux.ENOSYS) {
+		qids, next, err = file.Walk(names)
+		if err != nil {
+			return wire.Qid{}, nil, err
+		}
+		if len(qids) > 0 {
+			return wireQid(qids[len(qids)-1]), next, nil
+		}
+		return wire.Qid{}, next, nil
+	}
+	if err != nil {
+		return wire.Qid{}, nil, err
+	}
+	if len(qids) == 0 {
+		return wire.Qid{}, next, nil
+	}
+	q := wireQid(qids[len(qids)-1])
+	q.Type = uint8(attr.Mode.QIDType())
+	return q, next, nil
+}
+
+// walkDotDot walks names with ".." among them: each step anew from the root of the tree, never above what was attached.
+func (c *session) walkDotDot(ctx context.Context, f *fid, id uint32, names []string) (*fid, []wire.Qid, error) {
+	at := c.srv.tree.names(f.node)
+	floor := len(c.srv.tree.names(f.root.node))
+	var qids []wire.Qid
+	var g *fid
+	for i, name := range names {
+		if name == ".." {
+			at = at[:max(floor, len(at)-1)]
+		} else {
+			at = append(slices.Clone(at), name)
+		}
+		next, err := c.walkFromRoot(ctx, id, f.root, at)
+		if err != nil {
+			if g != nil {
+				c.closeFid(g)
+			}
+			if i == 0 {
+				return nil, nil, err
+			}
+			return nil, qids, nil
+		}
+		if g != nil {
+			c.closeFid(g)
+		}
+		g = next
+		qids = append(qids, g.qid)
+	}
+	return g, qids, nil
+}
