@@ -1,0 +1,270 @@
+package clonefs
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/clone9p/clone9p/p9ext"
+	"github.com/hugelgupf/p9/p9"
+	"github.com/rs/zerolog"
+)
+
+// Config has the settings of a tree; a zero field means its default.
+type Config struct {
+	Log zerolog.Logger // nothing is logged by default
+
+	// Superuser may do everything, and only the device's own limit stands in its way. The default is the user who runs the server.
+	// Nobody is never the superuser.
+	Superuser *p9.UID
+
+	// Root has files for the root directory beside README, devices and those of the devices.
+	Root []RootFile
+
+	Readme string // text of /README; the default tells what the tree is and how to mount it
+	Mount  string // the command that mounts the tree, for the default README
+
+	DefaultMaxConvs   int // conversations at once of a device, 1024
+	DefaultMaxPerUser int // of one user, half of the device's; the superuser has the device's
+}
+
+// A RootFile is a file in the root of the tree.
+type RootFile struct {
+	Name string
+	Mode p9.FileMode            // 0444 by default
+	Help string                 // one line, no period; for README
+	Text func() (string, error) // called at each open; it must not wait
+}
+
+// DeviceStats are the counters of one device.
+type DeviceStats struct {
+	Name, Doc string
+	Clones    uint64 // conversations begun
+	Releases  uint64 // and ended
+	Refused   uint64 // opens of clone that failed
+	Convs     int    // conversations now
+	Peak      int    // the most there were at once
+	Limit     int
+}
+
+// An FS is the tree. It is a p9.Attacher, under which everybody is the server's own user, and a p9ext.Attacher, under which everybody is himself.
+// All methods are safe for concurrent use.
+type FS struct {
+	log      zerolog.Logger
+	failures failures
+	super    uint32
+	self     User // who runs the server
+	start    time.Time
+
+	entries []entry   // files of the root
+	devices []*device // sorted by name
+	byName  map[string]*device
+
+	paths   atomic.Uint64  // the last qid.path given out
+	running sync.WaitGroup // conversations and what counts as such, up to the end of their drivers' Close
+	closed  atomic.Bool
+}
+
+var (
+	_ p9.Attacher    = (*FS)(nil)
+	_ p9ext.Attacher = (*FS)(nil)
+)
+
+const rootPath = 1 // qid.path of the root
+
+// New builds the tree of the drivers. It returns an error for a table that says nothing sensible: names that occur twice, arguments that can't be parsed.
+func New(c Config, drivers ...Driver) (*FS, error) {
+	fs := &FS{log: c.Log, start: time.Now(), byName: make(map[string]*device)}
+	fs.paths.Store(rootPath)
+	fs.self = User{UID: uint32(max(0, os.Getuid())), GID: uint32(max(0, os.Getgid())), Addr: "self", Proven: true}
+	fs.self.Name = strconv.Itoa(int(fs.self.UID))
+	fs.super = fs.self.UID
+	if c.Superuser != nil {
+		fs.super = uint32(*c.Superuser)
+	}
+	if c.DefaultMaxConvs <= 0 {
+		c.DefaultMaxConvs = 1024
+	}
+
+	for _, driver := range drivers {
+		t, err := driver.table()
+		if err != nil {
+			return nil, err
+		}
+		if fs.byName[t.name] != nil {
+			return nil, fmt.Errorf("clonefs: two devices are called %s", t.name)
+		}
+		d := fs.newDevice(t, c)
+		fs.byName[t.name] = d
+		fs.devices = append(fs.devices, d)
+	}
+	slices.SortFunc(fs.devices, func(a, b *device) int { return cmp.Compare(a.name, b.name) })
+
+	fs.entries = []entry{
+		{name: "README", help: "what this tree is"},
+		{name: "devices", help: "one line a device: name, conversations, limit, what it is", static: fs.devicesText},
+	}
+	for _, f := range c.Root {
+		if f.Text == nil {
+			return nil, fmt.Errorf("clonefs: root file %s: no Text", f.Name)
+		}
+		if err := unique(fs.entries, f.Name); err != nil {
+			return nil, fmt.Errorf("clonefs: root file %q: %w", f.Name, err)
+		}
+		fs.entries = append(fs.entries, entry{name: f.Name, mode: f.Mode & 0o444, help: f.Help, static: f.Text})
+	}
+	for i := range fs.entries {
+		e := &fs.entries[i]
+		e.path = fs.newPaths(1)
+		if e.mode == 0 {
+			e.mode = 0o444
+		}
+		if fs.byName[e.name] != nil {
+			return nil, fmt.Errorf("clonefs: a device can't be called %s: it is a file of the root", e.name)
+		}
+	}
+	readme := c.Readme
+	if readme == "" {
+		readme = fs.readme(c.Mount)
+	}
+	fs.entries[0].static = constant(readme)
+	return fs, nil
+}
+
+// newDevice builds a device's part of the tree.
+func (fs *FS) newDevice(t *table, c Config) *device {
+	d := &device{fs: fs, table: t, users: make(map[uint32]int), uid: p9.UID(fs.self.UID), gid: p9.GID(fs.self.GID)}
+	if t.owner != nil {
+		d.uid = *t.owner
+	}
+	if t.group != nil {
+		d.gid = *t.group
+	}
+	if t.maxConvs <= 0 {
+		t.maxConvs = c.DefaultMaxConvs
+	}
+	if t.maxPerUser <= 0 {
+		t.maxPerUser = c.DefaultMaxPerUser
+	}
+	if t.maxPerUser <= 0 {
+		t.maxPerUser = max(1, t.maxConvs/2)
+	}
+	d.entries = []entry{
+		{name: "clone", mode: t.mode, kind: kindClone, help: cloneHelp},
+		{name: "help", mode: 0o444, help: helpHelp, static: constant(t.describe().Help())},
+		{name: "stats", mode: 0o444, help: statsHelp, static: d.statsText},
+	}
+	d.entries = append(d.entries, t.shared...)
+	d.path = fs.newPaths(1)
+	for i := range d.entries {
+		d.entries[i].path = fs.newPaths(1)
+	}
+	for i := range t.files {
+		t.files[i].path = uint64(1 + i)
+	}
+	return d
+}
+
+// Attach is p9.Attacher's: the root as the server's own user sees it.
+func (fs *FS) Attach() (p9.File, error) { return fs.AttachUser(context.Background(), fs.self) }
+
+// AttachUser is p9ext.Attacher's. It does not wait.
+func (fs *FS) AttachUser(_ context.Context, u User) (p9.File, error) {
+	if fs.closed.Load() {
+		return nil, p9ext.ErrHungup
+	}
+	if u.Name == "" {
+		u.Name = strconv.Itoa(int(u.UID))
+	}
+	return &dirFile{node{&view{fs, u}, place{}}}, nil
+}
+
+// Close ends all conversations and waits until the drivers have closed them, or ctx ends. Nothing can be opened afterwards.
+// Only then it returns an error, which says how many conversations were left.
+func (fs *FS) Close(ctx context.Context) error {
+	fs.closed.Store(true)
+	for _, d := range fs.devices {
+		d.close()
+	}
+	done := make(chan struct{})
+	go func() { // ends with the drivers' last Close
+		fs.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	var left []string
+	for _, d := range fs.devices {
+		d.mu.Lock()
+		if d.inUse > 0 {
+			left = append(left, fmt.Sprintf("%d of %s", d.inUse, d.name))
+		}
+		d.mu.Unlock()
+	}
+	if len(left) == 0 {
+		left = []string{"a stream"}
+	}
+	return fmt.Errorf("clonefs: drivers have not closed %s: %w", strings.Join(left, ", "), context.Cause(ctx))
+}
+
+// Stats returns the counters of all devices, sorted by name.
+func (fs *FS) Stats() []DeviceStats {
+	all := make([]DeviceStats, len(fs.devices))
+	for i, d := range fs.devices {
+		all[i] = d.snapshot()
+	}
+	return all
+}
+
+// newPaths returns the first of n qid.paths that no file had or will have.
+func (fs *FS) newPaths(n uint64) uint64 { return fs.paths.Add(n) - n + 1 }
+
+// isSuper reports whether u may do everything.
+func (fs *FS) isSuper(u *User) bool { return u.UID == fs.super && !u.IsNobody() }
+
+func constant(text string) func() (string, error) { return func() (string, error) { return text, nil } }
+
+// devicesText renders /devices.
+func (fs *FS) devicesText() (string, error) {
+	var b strings.Builder
+	for _, s := range fs.Stats() {
+		fmt.Fprintf(&b, "%s %d %d %s\n", s.Name, s.Convs, s.Limit, s.Doc)
+	}
+	return b.String(), nil
+}
+
+// access reports whether u may do what want says (4 read, 2 write, 1 search) with a file of that mode, owner and group.
+func (fs *FS) access(u *User, want, mode p9.FileMode, uid p9.UID, gid p9.GID) bool {
+	switch {
+	case fs.isSuper(u):
+		return true
+	case u.UID == uint32(uid):
+		mode >>= 6
+	case u.InGroup(uint32(gid)):
+		mode >>= 3
+	}
+	return want&^mode&7 == 0
+}
+
+// wants turns the flags of an open into what access asks for.
+func wants(flags p9.OpenFlags) (m Mode, want p9.FileMode, err error) {
+	switch flags.Mode() {
+	case p9.ReadOnly:
+		return Mode{Read: true}, 4, nil
+	case p9.WriteOnly:
+		return Mode{Write: true}, 2, nil
+	case p9.ReadWrite:
+		return Mode{Read: true, Write: true}, 6, nil
+	}
+	return Mode{}, 0, errBadMode
+}
