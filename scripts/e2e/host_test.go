@@ -4,9 +4,7 @@ package e2e
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -16,6 +14,7 @@ import (
 	"time"
 
 	"github.com/clone9p/clone9p/scripts/e2e/internal/frame"
+	"github.com/clone9p/clone9p/scripts/e2e/internal/talk"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,17 +45,7 @@ func (h *host) end() {
 
 // answer does what the guest calls name and returns the reply to it.
 func (h *host) answer(name string, body []byte) (any, error) {
-	// The union of all calls' arguments.
-	var args struct {
-		Iface    string        `json:"iface"`
-		Stream   uint32        `json:"stream"`
-		From     uint32        `json:"from"`
-		Count    uint32        `json:"count"`
-		Min, Max int           // of frames
-		Every    time.Duration `json:"every"`
-		Addr     string        `json:"addr"`
-		Port     int           `json:"port"`
-	}
+	var args talk.Args
 	if len(body) > 0 {
 		if err := json.Unmarshal(body, &args); err != nil {
 			return nil, err
@@ -70,7 +59,7 @@ func (h *host) answer(name string, body []byte) (any, error) {
 	case "captured":
 		return h.captured(args.Iface)
 	case "send":
-		return nil, h.send(args.Iface, args.Stream, args.From, args.Count, args.Min, args.Max)
+		return nil, h.send(args)
 	case "flood":
 		return nil, h.flood(args.Iface, args.Every)
 	case "ping":
@@ -81,7 +70,7 @@ func (h *host) answer(name string, body []byte) (any, error) {
 			return nil, err
 		}
 		h.others = append(h.others, s)
-		return map[string]int{"port": s.port}, nil
+		return talk.Args{Port: s.port}, nil
 	case "server-kill":
 		for _, s := range h.others {
 			if s.port == args.Port {
@@ -100,16 +89,10 @@ func (h *host) answer(name string, body []byte) (any, error) {
 
 // ifaces is the reply to a guest that asks for the interfaces of all conversations.
 func (h *host) ifaces() (any, error) {
-	type iface struct {
-		Name string `json:"name"`
-		Up   bool   `json:"up"`
-		MTU  int    `json:"mtu"`
-		MAC  string `json:"mac"`
-	}
 	all, err := h.server.ifaces()
-	list := []iface{}
+	list := []talk.Iface{}
 	for _, i := range all {
-		list = append(list, iface{i.Name, i.Flags&net.FlagUp != 0, i.MTU, i.HardwareAddr.String()})
+		list = append(list, talk.Iface{Name: i.Name, Up: i.Flags&net.FlagUp != 0, MTU: i.MTU, MAC: i.HardwareAddr.String()})
 	}
 	return list, err
 }
@@ -178,16 +161,11 @@ func (h *host) capture(iface string) error {
 
 // captured is what has passed since the last call.
 func (h *host) captured(iface string) (any, error) {
-	type seen struct {
-		Len int    `json:"len"`
-		Sum string `json:"sum"`
-		Out bool   `json:"out"`
-	}
 	fd, ok := h.captures[iface]
 	if !ok {
 		return nil, fmt.Errorf("nothing captures %s", iface)
 	}
-	list := []seen{}
+	list := []talk.Seen{}
 	buf := make([]byte, 1<<17)
 	for {
 		n, from, err := unix.Recvfrom(fd, buf, 0)
@@ -197,24 +175,23 @@ func (h *host) captured(iface string) (any, error) {
 		if err != nil {
 			return nil, fmt.Errorf("packet socket on %s: %w", iface, err)
 		}
-		sum := sha256.Sum256(buf[:n])
 		ll, _ := from.(*unix.SockaddrLinklayer)
-		list = append(list, seen{n, hex.EncodeToString(sum[:8]), ll != nil && ll.Pkttype == unix.PACKET_OUTGOING})
+		list = append(list, talk.Seen{Len: n, Sum: talk.Sum(buf[:n]), Out: ll != nil && ll.Pkttype == unix.PACKET_OUTGOING})
 	}
 }
 
 // send sends frames out of an interface, that is, into rx.
-func (h *host) send(iface string, stream, from, count uint32, smallest, largest int) error {
-	fd, err := h.packetSocket(iface, 0)
+func (h *host) send(a talk.Args) error {
+	fd, err := h.packetSocket(a.Iface, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
 	var p []byte
-	for seq := from; seq < from+count; seq++ {
-		p = frame.Append(p[:0], stream, seq, frame.Size(stream, seq, smallest, largest))
+	for seq := a.From; seq < a.From+a.Count; seq++ {
+		p = frame.Append(p[:0], a.Stream, seq, frame.Size(a.Stream, seq, a.Min, a.Max))
 		if err := unix.Send(fd, p, 0); err != nil {
-			return fmt.Errorf("frame %d of %d bytes into %s: %w", seq, len(p), iface, err)
+			return fmt.Errorf("frame %d of %d bytes into %s: %w", seq, len(p), a.Iface, err)
 		}
 	}
 	return nil

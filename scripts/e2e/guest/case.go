@@ -55,6 +55,7 @@ func caseMain(args []string) {
 	if err := json.NewEncoder(result).Encode(res); err != nil {
 		panic(err)
 	}
+	result.Close() // process 1 need not wait for our end to know the result; it may not come
 	os.Exit(0)
 }
 
@@ -267,9 +268,9 @@ func (t *T) mustSh(dir, script string) string {
 	return strings.TrimSuffix(out, "\n")
 }
 
-// waitReading waits until the process pid waits in read(2) on the file at path.
+// waitReading waits until the process pid waits for the file at path in read(2), pread(2) or sendfile(2).
 func (t *T) waitReading(pid int, path string) {
-	t.until(soon, fmt.Sprintf("process %d waits in read of %s", pid, path), func() bool {
+	t.until(soon, fmt.Sprintf("process %d waits to read %s", pid, path), func() bool {
 		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 		for _, task := range tasks {
 			if readingTask(task, path) {
@@ -280,13 +281,21 @@ func (t *T) waitReading(pid int, path string) {
 	})
 }
 
-// readingTask reports whether a thread is in read(2) or pread(2) of path; task is its directory under /proc.
+// readingTask reports whether a thread is reading path; task is its directory under /proc.
 func readingTask(task, path string) bool {
-	// syscall(7): number, arguments in hexadecimal, stack pointer, program counter; "running" when it is in none.
+	// proc(5): number and arguments, in hexadecimal, of the system call it is in; "running" when it is in none.
 	b, _ := os.ReadFile(task + "/syscall")
 	var nr int
-	var fd uint64
-	if n, _ := fmt.Sscanf(string(b), "%d 0x%x", &nr, &fd); n != 2 || nr != unix.SYS_READ && nr != unix.SYS_PREAD64 {
+	var arg [2]uint64
+	if n, _ := fmt.Sscanf(string(b), "%d 0x%x 0x%x", &nr, &arg[0], &arg[1]); n != 3 {
+		return false
+	}
+	fd := arg[0]
+	switch nr {
+	case unix.SYS_READ, unix.SYS_PREAD64:
+	case unix.SYS_SENDFILE: // busybox's cat
+		fd = arg[1]
+	default:
 		return false
 	}
 	got, _ := os.Readlink(fmt.Sprintf("%s/fd/%d", task, fd))

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/clone9p/clone9p/scripts/e2e/internal/plan"
+	"github.com/clone9p/clone9p/scripts/e2e/internal/talk"
 )
 
 func init() {
@@ -32,19 +33,11 @@ func init() {
 	cases["users-nobody"] = caseUsersNobody
 }
 
-// An iface is an interface of the server's network namespace, as the host sees it.
-type iface struct {
-	Name string `json:"name"`
-	Up   bool   `json:"up"`
-	MTU  int    `json:"mtu"`
-	MAC  string `json:"mac"`
-}
-
 // ifaces lists the interfaces that conversations have, by name.
-func (t *T) ifaces() map[string]iface {
-	var list []iface
+func (t *T) ifaces() map[string]talk.Iface {
+	var list []talk.Iface
 	t.call("ifaces", nil, &list)
-	m := map[string]iface{}
+	m := map[string]talk.Iface{}
 	for _, i := range list {
 		m[i.Name] = i
 	}
@@ -52,7 +45,7 @@ func (t *T) ifaces() map[string]iface {
 }
 
 // wantIface wants an interface there, up or down. It returns it.
-func (t *T) wantIface(name string, up bool) iface {
+func (t *T) wantIface(name string, up bool) talk.Iface {
 	i, ok := t.ifaces()[name]
 	if !ok {
 		t.Fatalf("the host has no interface %s", name)

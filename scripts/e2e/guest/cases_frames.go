@@ -4,17 +4,17 @@ package main
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/clone9p/clone9p/scripts/e2e/internal/frame"
+	"github.com/clone9p/clone9p/scripts/e2e/internal/talk"
 )
 
 func init() {
@@ -41,24 +41,14 @@ func init() {
 	}
 }
 
-// sendArgs ask the host to send frames of a stream, from a packet socket on the interface, at once.
-type sendArgs struct {
-	Iface  string `json:"iface"`
-	Stream uint32 `json:"stream"`
-	From   uint32 `json:"from"`
-	Count  uint32 `json:"count"`
-	Min    int    `json:"min"`
-	Max    int    `json:"max"`
-}
-
 // A source is a stream of frames from the host into an interface.
 type source struct {
 	t    *T
-	args sendArgs
+	args talk.Args
 }
 
 func (t *T) source(iface string, stream uint32, min, max int) *source {
-	return &source{t, sendArgs{Iface: iface, Stream: stream, Min: min, Max: max}}
+	return &source{t, talk.Args{Iface: iface, Stream: stream, Min: min, Max: max}}
 }
 
 // send has the host send the next n frames.
@@ -97,34 +87,18 @@ func (r *reader) wantFrames(s *source, from, to uint32) {
 	}
 }
 
-// seen is a frame that a packet socket on the interface saw.
-type seen struct {
-	Len int    `json:"len"`
-	Sum string `json:"sum"` // of its bytes: the serial port is slow
-	Out bool   `json:"out"` // sent by the host's kernel, into rx; else it came in by tx
-}
-
-func sum(p []byte) string {
-	h := sha256.Sum256(p)
-	return hex.EncodeToString(h[:8])
-}
-
-type captureArgs struct {
-	Iface string `json:"iface"`
-}
-
 // casePing has the host ping an address behind the interface and answers as a neighbour would: ARP, then ICMP. Each read of rx
 // gives exactly one of the frames that a packet socket sees go out, in their order.
 func casePing(t *T) {
 	mnt := t.mount()
 	c := t.clone(mnt)
 	c.ctl("add 10.77.0.1/24")
-	t.call("capture", captureArgs{c.iface}, nil)
+	t.call("capture", talk.Args{Iface: c.iface}, nil)
 	r := t.reader(c.at("rx"), bufFlag(64<<10))
 	tx := t.open(c.at("tx"), unix.O_WRONLY)
 	c.ctl("up")
 
-	var read []seen
+	var read []talk.Seen
 	var echoes int
 	answered := make(chan struct{})
 	pinged := make(chan struct{})
@@ -137,7 +111,7 @@ func casePing(t *T) {
 					t.Errorf("read of rx: %v, ended %v", it.err, !ok)
 					return
 				}
-				read = append(read, seen{len(it.data), sum(it.data), true})
+				read = append(read, talk.Seen{Len: len(it.data), Sum: talk.Sum(it.data), Out: true})
 				if answer := neighbour(it.data); answer != nil {
 					if isEcho(it.data) {
 						echoes++
@@ -153,16 +127,16 @@ func casePing(t *T) {
 		}
 	}()
 	var out string
-	t.call("ping", map[string]any{"addr": "10.77.0.2", "count": 3}, &out)
+	t.call("ping", talk.Args{Addr: "10.77.0.2", Count: 3}, &out)
 	close(pinged)
 	<-answered
 	t.Logf("%s", out)
 	if echoes != 3 {
 		t.Errorf("%d echo requests read, want 3", echoes)
 	}
-	var captured []seen
-	t.call("captured", captureArgs{c.iface}, &captured)
-	var sent []seen
+	var captured []talk.Seen
+	t.call("captured", talk.Args{Iface: c.iface}, &captured)
+	var sent []talk.Seen
 	for _, s := range captured {
 		if s.Out {
 			sent = append(sent, s)
@@ -213,8 +187,8 @@ func isEcho(p []byte) bool {
 func caseTx(t *T) {
 	mnt := t.mount()
 	c := t.up(mnt)
-	t.call("capture", captureArgs{c.iface}, nil)
-	var want []seen
+	t.call("capture", talk.Args{Iface: c.iface}, nil)
+	var want []talk.Seen
 	for _, name := range []string{"tx", "data"} {
 		f := t.open(c.at(name), unix.O_WRONLY)
 		for seq := range uint32(10) {
@@ -224,14 +198,14 @@ func caseTx(t *T) {
 			}
 			p := frame.Append(nil, 2, seq, size)
 			t.must(f.write(p))
-			want = append(want, seen{len(p), sum(p), false})
+			want = append(want, talk.Seen{Len: len(p), Sum: talk.Sum(p)})
 		}
 		f.close()
 	}
-	var got []seen
+	var got []talk.Seen
 	t.until(soon, fmt.Sprintf("the host's packet socket sees %d frames", len(want)), func() bool {
-		var captured []seen
-		t.call("captured", captureArgs{c.iface}, &captured)
+		var captured []talk.Seen
+		t.call("captured", talk.Args{Iface: c.iface}, &captured)
 		for _, s := range captured {
 			if !s.Out {
 				got = append(got, s)
@@ -255,19 +229,14 @@ func caseStream(t *T) {
 	mnt := t.mount()
 	c := t.up(mnt)
 	src := t.source(c.iface, 3, 60, 1514)
-	r := t.packets(exec.Command("/bin/cat", c.at("rx")))
+	r := t.piped(exec.Command("/bin/cat", c.at("rx")))
 	t.waitReading(r.cmd.Process.Pid, c.at("rx"))
 	for seq := range uint32(5) {
 		src.send(1)
+		// Around it may be what the host's kernel sends of its own; the pipe does not keep frames apart.
 		want := frame.Append(nil, 3, seq, frame.Size(3, seq, 60, 1514))
-		for {
-			p := r.next()
-			if len(p) == 0 || bytes.Equal(p, want) {
-				break
-			}
-			if frame.Ours(p) {
-				t.Fatalf("cat printed %d bytes, want frame %d of %d", len(p), seq, len(want))
-			}
+		for got := []byte(nil); !bytes.Contains(got, want); {
+			got = append(got, r.next()...)
 		}
 	}
 	t.kill(r.cmd, unix.SIGINT)
@@ -277,24 +246,23 @@ func caseStream(t *T) {
 type piped struct {
 	t   *T
 	cmd *exec.Cmd
-	c   chan []byte // one write of the command each; closed at its end
+	c   chan []byte // closed at its end
 }
 
-// packets starts a command whose writes are handed on one by one: a pipe in packet mode keeps them apart.
-func (t *T) packets(cmd *exec.Cmd) *piped {
-	var fds [2]int
-	t.must(unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_DIRECT))
-	w := newFile(fds[1])
+// piped starts a command with its output in a pipe.
+func (t *T) piped(cmd *exec.Cmd) *piped {
+	r, w, err := os.Pipe()
+	t.must(err)
 	cmd.Stdout = w
 	p := &piped{t: t, cmd: t.start(cmd), c: make(chan []byte, 1000)}
 	w.Close()
 	go func() { // ends with the command
-		defer unix.Close(fds[0])
+		defer r.Close()
 		defer close(p.c)
 		for {
 			b := make([]byte, 1<<16)
-			n, err := unix.Read(fds[0], b)
-			if n <= 0 || err != nil {
+			n, err := r.Read(b)
+			if err != nil {
 				return
 			}
 			p.c <- b[:n]
@@ -342,7 +310,7 @@ func caseKilledReader(t *T) {
 			r.blocked()
 			kill = r.kill
 		} else {
-			cat := t.packets(exec.Command("/bin/cat", c.at("rx")))
+			cat := t.piped(exec.Command("/bin/cat", c.at("rx")))
 			t.waitReading(cat.cmd.Process.Pid, c.at("rx"))
 			kill = func(sig unix.Signal) { t.kill(cat.cmd, sig) }
 		}
@@ -381,7 +349,7 @@ func caseKilledReaderFlood(t *T) {
 	mnt := t.mount()
 	c := t.up(mnt)
 	src := t.source(c.iface, 6, 60, 1514)
-	t.call("flood", map[string]any{"iface": c.iface, "every": 2 * time.Millisecond}, nil)
+	t.call("flood", talk.Args{Iface: c.iface, Every: 2 * time.Millisecond}, nil)
 	for i := range 20 {
 		r := t.reader(c.at("rx"), bufFlag(4096), fmt.Sprintf("-threads=%d", 1+i%3), fmt.Sprintf("-pread=%v", i%2 == 0))
 		for range i % 5 {
@@ -394,7 +362,7 @@ func caseKilledReaderFlood(t *T) {
 			t.Fatalf("ctl reads as %d, want %d", got, c.n)
 		}
 	}
-	t.call("flood", map[string]any{"iface": c.iface, "every": 0}, nil)
+	t.call("flood", talk.Args{Iface: c.iface}, nil)
 	t.usable(mnt, c, src)
 }
 
@@ -425,7 +393,7 @@ func caseBesideBlockedReader(t *T) {
 	var other *conv
 	quick("a second clone", func() { other = t.up(mnt) })
 	quick("its close", func() { other.close() })
-	t.call("capture", captureArgs{c.iface}, nil)
+	t.call("capture", talk.Args{Iface: c.iface}, nil)
 	p := frame.Append(nil, 7, 0, 200)
 	tx := t.open(c.at("tx"), unix.O_WRONLY)
 	quick("a write to tx", func() { t.checked(tx.write(p)) })
@@ -436,12 +404,12 @@ func caseBesideBlockedReader(t *T) {
 	t.mustSh(c.dir, "cat /tmp/frame >> data; cat /tmp/frame 1<> data; cat /tmp/frame > tx; cat /tmp/frame >> tx")
 	n := 0
 	t.until(soon, "the host's packet socket sees 6 frames", func() bool {
-		var got []seen
-		t.call("captured", captureArgs{c.iface}, &got)
+		var got []talk.Seen
+		t.call("captured", talk.Args{Iface: c.iface}, &got)
 		for _, s := range got {
 			if !s.Out {
 				n++
-				if s.Len != len(p) || s.Sum != sum(p) {
+				if s.Len != len(p) || s.Sum != talk.Sum(p) {
 					t.Fatalf("frame %d on the interface is %v", n, s)
 				}
 			}
@@ -523,13 +491,8 @@ func caseUmountBusy(t *T) {
 	t.goneSoon("the reader of a detached mount killed")
 }
 
-// serverInfo tells how to reach a server that the host started for this case.
-type serverInfo struct {
-	Port int `json:"port"`
-}
-
 func caseServerGone(t *T) {
-	var s serverInfo
+	var s talk.Args // its Port
 	t.call("server", nil, &s)
 	dir, err := t.tryMount(s.Port)
 	t.must(err)

@@ -47,9 +47,14 @@ func initMain() {
 			fatal(err)
 		}
 		fmt.Printf("guest: === %s %s msize %d\n", m.Name, setup.Dialect, setup.Msize)
+		begin := time.Now()
 		res := runCase(m.Name, m.Body, setup.Timeout, port)
-		line, _ := json.Marshal(res) // strings and numbers only
+		res.Ms = time.Since(begin).Milliseconds()
+		brief := res
+		brief.Log = nil                // the host shows it
+		line, _ := json.Marshal(brief) // strings and numbers only
 		fmt.Printf("%s\n", line)
+		_ = unix.IoctlSetInt(1, unix.TCSBRK, 1) // tcdrain(3): the console is ahead of the port, for who shows its tail
 		if err := conn.Send(talk.Done, m.Name, res, ""); err != nil {
 			fatal(err)
 		}
@@ -128,9 +133,8 @@ func openPort(path string) (*os.File, error) {
 // runCase carries out one case in a process of its own and waits for its end, or its time to be over. The process
 // talks to the host through port, as descriptor 3, and writes its result to descriptor 4.
 func runCase(name string, setup []byte, timeout time.Duration, port *os.File) talk.Result {
-	begin := time.Now()
 	broken := func(format string, args ...any) talk.Result {
-		return talk.Result{Case: name, Ms: time.Since(begin).Milliseconds(), Fails: []string{fmt.Sprintf(format, args...)}}
+		return talk.Result{Case: name, Fails: []string{fmt.Sprintf(format, args...)}}
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -151,35 +155,47 @@ func runCase(name string, setup []byte, timeout time.Duration, port *os.File) ta
 	defer func() { _ = unix.Kill(-pid, unix.SIGKILL) }()
 
 	result := make(chan []byte, 1)
-	go func() { // ends when the process does, or with the pipe's reading end
+	go func() { // ends when the process has no more to say, or with the pipe's reading end
 		b, _ := io.ReadAll(r)
 		result <- b
 	}()
 	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }() // ends when the process does; a process that cannot be killed spoils the guest, which the host then ends
+	go func() { exited <- cmd.Wait() }() // ends when the process does; one that cannot be killed spoils the guest, which the host then ends
 
 	var res talk.Result
+	hung := func(what string) talk.Result {
+		res.OK, res.Hung = false, true
+		res.Fails = append(res.Fails, what)
+		where := stacks(pid)
+		res.Log = append(res.Log, where...)
+		fmt.Printf("guest: %s: %s\n%s\n", name, what, strings.Join(where, "\n"))
+		// What the tasks that cannot be woken wait for, in the kernel's own words.
+		_ = os.WriteFile("/proc/sysrq-trigger", []byte("w"), 0)
+		_ = unix.Kill(-pid, unix.SIGKILL)
+		select {
+		case <-exited:
+		case <-time.After(2 * time.Second):
+			res.Fails = append(res.Fails, "a process of the case cannot be killed")
+		}
+		return res
+	}
+	select {
+	case b := <-result:
+		if json.Unmarshal(b, &res) != nil {
+			res = broken("the case's process ended without a result")
+		}
+	case <-time.After(timeout):
+		res = broken("not done")
+		return hung(fmt.Sprintf("time is over: %v", timeout))
+	}
 	select {
 	case err := <-exited:
-		b := <-result
-		if json.Unmarshal(b, &res) != nil {
-			return broken("the case's process ended without a result: %v", err)
+		if err != nil {
+			res.OK = false
+			res.Fails = append(res.Fails, fmt.Sprintf("the case's process: %v", err))
 		}
-		res.Ms = time.Since(begin).Milliseconds()
-		return res
-	case <-time.After(timeout):
-	}
-	res = broken("not done after %v", timeout)
-	res.Log = stacks(pid)
-	res.Hung = true
-	fmt.Printf("guest: %s is not done after %v\n%s\n", name, timeout, strings.Join(res.Log, "\n"))
-	// What the tasks that cannot be woken are waiting for, in the kernel's own words.
-	_ = os.WriteFile("/proc/sysrq-trigger", []byte("w"), 0)
-	_ = unix.Kill(-pid, unix.SIGKILL)
-	select {
-	case <-exited:
-	case <-time.After(2 * time.Second):
-		res.Fails = append(res.Fails, "its process cannot be killed")
+	case <-time.After(5 * time.Second):
+		return hung("the case is done, but its process does not end")
 	}
 	return res
 }

@@ -46,9 +46,6 @@ func (l *lines) next() string {
 	panic("unreached")
 }
 
-// newFile is os.NewFile for a descriptor that blocks.
-func newFile(fd int) *os.File { return os.NewFile(uintptr(fd), "pipe") }
-
 // writeTmp writes a file for a shell to copy.
 func writeTmp(path string, p []byte) error { return os.WriteFile(path, p, 0o644) }
 

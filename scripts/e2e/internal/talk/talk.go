@@ -8,6 +8,8 @@ package talk
 
 import (
 	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -50,6 +52,50 @@ type Result struct {
 	Fails []string `json:"fails,omitempty"` // what was got and what was wanted
 	Log   []string `json:"log,omitempty"`
 	Hung  bool     `json:"hung,omitempty"` // the case did not end, or left a process behind that cannot be killed; the guest is spoilt
+}
+
+// Args are the arguments of a Call; each call uses some of them:
+//
+//	ifaces                             the interfaces that conversations have: []Iface
+//	send Iface Stream From Count Min Max   frames of package frame go out of the interface, into rx
+//	flood Iface Every                  the same for ever, one a tick; 0 ends it
+//	capture Iface                      from now on a packet socket gathers what passes the interface
+//	captured Iface                     what it has gathered since the last call: []Seen
+//	ping Addr Count                    a real ping from the server's network namespace; all echoes must be answered: its output
+//	server                             starts another server for this case: its port
+//	server-kill Port                   kills it
+//	guest-kill                         kills the guest; there is no reply
+type Args struct {
+	Iface  string        `json:"iface,omitempty"`
+	Stream uint32        `json:"stream,omitempty"`
+	From   uint32        `json:"from,omitempty"`
+	Count  uint32        `json:"count,omitempty"`
+	Min    int           `json:"min,omitempty"` // bytes of a frame
+	Max    int           `json:"max,omitempty"`
+	Every  time.Duration `json:"every,omitempty"`
+	Addr   string        `json:"addr,omitempty"`
+	Port   int           `json:"port,omitempty"`
+}
+
+// An Iface is an interface of the server's network namespace, as the host sees it.
+type Iface struct {
+	Name string `json:"name"`
+	Up   bool   `json:"up"`
+	MTU  int    `json:"mtu"`
+	MAC  string `json:"mac"`
+}
+
+// A Seen is a frame that a packet socket saw pass an interface.
+type Seen struct {
+	Len int    `json:"len"`
+	Sum string `json:"sum"` // see Sum
+	Out bool   `json:"out"` // sent by the host's kernel, into rx; else it came from tx
+}
+
+// Sum stands for the bytes of a frame where the frame itself would be too long for a serial port.
+func Sum(p []byte) string {
+	h := sha256.Sum256(p)
+	return hex.EncodeToString(h[:8])
 }
 
 // maxLine bounds a message. The port moves a byte an interrupt, so messages had better be far smaller.
