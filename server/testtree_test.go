@@ -53,6 +53,13 @@ func (d *device) AttachUser(_ context.Context, u p9ext.User) (p9.File, error) {
 	return &promptFile{node: node{d: d, name: "/"}}, nil
 }
 
+// lastUser is who attached last.
+func (d *device) lastUser() p9ext.User {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.users[len(d.users)-1]
+}
+
 // push makes a record of the tape.
 func (d *device) push(rec string) {
 	d.mu.Lock()
