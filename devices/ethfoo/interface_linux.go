@@ -1,0 +1,208 @@
+package ethfoo
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/clone9p/clone9p/p9ext"
+	"github.com/hugelgupf/p9/linux"
+	"github.com/vishvananda/netlink"
+)
+
+// An Interface is one conversation: a TAP interface, and the goroutine that reads the frames the kernel sends out of it. clonefs
+// makes it through the Clone function of [New]'s table and calls its Close. Its methods may be called concurrently.
+//
+//	open -> pump goroutine runs -> Close, or the interface is deleted: hangup, then Close
+type Interface struct {
+	dev    *device
+	hangup func(cause error) // ends the conversation; may be called from anywhere, returns at once
+
+	tap    *tap
+	nl     *netlink.Handle // a socket for each request, so no conversation waits for another's
+	index  int             // of the link, which keeps it through every renaming
+	frames *fanout
+	pumped chan struct{} // closed when the pump has ended
+
+	mtu     atomic.Int32  // as last seen; the kernel's may be another one when somebody changed it from outside
+	promisc atomic.Bool   // readers see what is written as well
+	cut     atomic.Uint64 // frames that were longer than mtu said, and lost
+
+	mu   sync.Mutex // guards name
+	name string     // of the link, as last seen
+}
+
+// A device is what the conversations of one server share.
+type device struct {
+	settings Config
+	tun      string // path of the tun device
+	watch    watcher
+}
+
+// open makes the interface of number n, down and without addresses. hangup is called when the interface is deleted from outside,
+// once at least; Close must be called all the same.
+func (d *device) open(ctx context.Context, n int, hangup func(error)) (*Interface, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	name := d.settings.Prefix + strconv.Itoa(n)
+	if len(name) > 15 {
+		return nil, p9ext.Errorf(linux.ENOSPC, "no free devices: %s is longer than the kernel's 15 bytes", name)
+	}
+	t, err := openTAP(d.tun, name)
+	if err != nil {
+		return nil, err
+	}
+	i := &Interface{
+		dev:    d,
+		hangup: hangup,
+		tap:    t,
+		nl:     &netlink.Handle{},
+		frames: newFanout(d.settings.Queue),
+		pumped: make(chan struct{}),
+		name:   name,
+	}
+	if err = i.adopt(); err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = d.watch.add(i)
+	}
+	if err != nil {
+		t.close()
+		return nil, err
+	}
+	go i.pump()
+	return i, nil
+}
+
+// adopt finds the link of the fresh TAP and gives it its address. The kernel has given it a random one already, but marked as
+// such, and udev replaces those by addresses of its own making at some later moment: one that was set stays.
+func (i *Interface) adopt() error {
+	link, err := i.nl.LinkByName(i.name)
+	if err != nil {
+		return p9ext.Errorf(errnoOf(err), "cannot create %s: it is not to be found after its creation: %v", i.name, err)
+	}
+	i.index = link.Attrs().Index
+	i.mtu.Store(int32(link.Attrs().MTU))
+	if err := i.nl.LinkSetHardwareAddr(i.ref(), randomMAC()); err != nil {
+		return p9ext.Errorf(errnoOf(err), "cannot create %s: set its address: %w", i.name, errnoOf(err))
+	}
+	return nil
+}
+
+// randomMAC returns a locally administered address of one station (IEEE 802, clause 8.4).
+func randomMAC() net.HardwareAddr {
+	mac := make(net.HardwareAddr, 6)
+	rand.Read(mac) // never fails
+	mac[0] = mac[0]&^1 | 2
+	return mac
+}
+
+// Close removes the interface from the kernel and returns when it is gone and nothing of the conversation runs any more.
+func (i *Interface) Close() error {
+	i.dev.watch.remove(i)
+	err := i.tap.close()
+	<-i.pumped
+	return err
+}
+
+// pumpBurst is how many frames are read before the pump looks up.
+const pumpBurst = 64
+
+// pump is the goroutine that takes what the kernel sends out of the interface and gives it to the readers. It reads when there
+// are none as well, so that the frames of before are not there for the first who comes. Close, or the end of the interface, ends it.
+func (i *Interface) pump() {
+	defer close(i.pumped)
+	var mem slab
+	// One byte more than a frame may have shows a frame that is longer because the mtu was raised from outside.
+	r := &frameReader{
+		burst: pumpBurst,
+		room:  func() []byte { return mem.room(int(i.mtu.Load()) + frameSlack + 1) },
+	}
+	r.taken = func(n int) {
+		switch {
+		case n > int(i.mtu.Load())+frameSlack:
+			i.cut.Add(1)
+			i.link() // learns the new mtu, before the watcher has
+		case n >= etherHeader:
+			// A frame that is not wanted leaves its room to the next one.
+			if i.frames.wanted(mem.free[:n], nil) {
+				i.frames.deliver(mem.take(n), nil)
+			}
+		}
+	}
+	for {
+		err := i.tap.readFrames(r)
+		switch {
+		case err == nil:
+		case errors.Is(err, fs.ErrClosed):
+			return
+		case errors.Is(err, errGone):
+			i.deleted()
+			return
+		default:
+			i.hangup(p9ext.Errorf(errnoOf(err), "cannot read from %s: %w", i.lastName(), errnoOf(err)))
+			return
+		}
+	}
+}
+
+// deleted hangs the conversation up because its interface is gone, and returns what whoever noticed it answers.
+func (i *Interface) deleted() error {
+	i.hangup(p9ext.Errorf(linux.EIO, "interface %s was deleted from outside", i.lastName()))
+	return p9ext.ErrHungup
+}
+
+// lost finds out why the kernel knows no link of i's index any more, and returns what whoever noticed it answers.
+func (i *Interface) lost() error {
+	_, err := i.tap.ifname()
+	switch {
+	case err == nil: // frames go on
+		return p9ext.Errorf(linux.ENODEV, "%s was moved into another network namespace, out of the server's reach", i.lastName())
+	case errors.Is(err, errGone):
+		return i.deleted()
+	case errors.Is(err, fs.ErrClosed):
+		return p9ext.ErrHungup
+	}
+	return p9ext.Errorf(errnoOf(err), "cannot find %s: %w", i.lastName(), errnoOf(err))
+}
+
+// ref is the link as netlink's functions want it.
+func (i *Interface) ref() netlink.Link {
+	return &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Index: i.index}}
+}
+
+// link asks the kernel for the link as it is now. It remembers name and mtu. When there is none any more it does as lost does.
+func (i *Interface) link() (*netlink.LinkAttrs, error) {
+	link, err := i.nl.LinkByIndex(i.index)
+	var none netlink.LinkNotFoundError
+	switch {
+	case errors.As(err, &none):
+		return nil, i.lost()
+	case err != nil:
+		return nil, p9ext.Errorf(errnoOf(err), "cannot ask the kernel for %s: %w", i.lastName(), err)
+	}
+	a := link.Attrs()
+	i.mtu.Store(int32(a.MTU))
+	i.setName(a.Name)
+	return a, nil
+}
+
+func (i *Interface) setName(name string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.name = name
+}
+
+// lastName is what the interface was called when last heard of: for messages, it costs nothing.
+func (i *Interface) lastName() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.name
+}

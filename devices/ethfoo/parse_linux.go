@@ -1,0 +1,84 @@
+package ethfoo
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// The limits of a TAP: ETH_MIN_MTU, and what is left of 65535 bytes beside the Ethernet header (tun_net_initialize).
+const (
+	minMTU = 68
+	maxMTU = 65535 - etherHeader
+)
+
+// The parsers of the arguments of control messages. Their errors are the half sentence that follows
+// `bad control message: WORD wants ARGS:`, so they name the culprit and what would do.
+
+// parseMAC reads the address of one station in any of the usual spellings: 12 hex digits as file addr gives them, or
+// groups divided by colons, dashes or dots.
+func parseMAC(s string) (net.HardwareAddr, error) {
+	mac, err := hex.DecodeString(s)
+	if err != nil || len(mac) != 6 {
+		mac, err = net.ParseMAC(s)
+	}
+	switch {
+	case err != nil || len(mac) != 6:
+		return nil, fmt.Errorf("%q is no MAC address, write it like 02:00:00:12:34:56", s)
+	case mac[0]&1 != 0:
+		return nil, fmt.Errorf("%q is a multicast address, the lowest bit of its first byte must be 0", s)
+	case mac[0]|mac[1]|mac[2]|mac[3]|mac[4]|mac[5] == 0:
+		return nil, fmt.Errorf("%q is nobody's address, one of its bytes must not be 0", s)
+	}
+	return mac, nil
+}
+
+// formatMAC writes an address as file addr does.
+func formatMAC(mac net.HardwareAddr) string { return hex.EncodeToString(mac) }
+
+// parsePrefix reads an IPv4 or IPv6 address of a host with the length of its network's prefix.
+func parsePrefix(s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	a := p.Addr()
+	switch {
+	case err != nil && !strings.Contains(s, "/"):
+		return p, fmt.Errorf("%q has no prefix length, write it like 10.9.0.1/24 or fd00::1/64", s)
+	case err != nil:
+		return p, fmt.Errorf("%q is no IP address with a prefix length, write it like 10.9.0.1/24 or fd00::1/64", s)
+	case a.Is4In6():
+		return p, fmt.Errorf("%q is an IPv4 address in IPv6, write %v with a length of its own", s, a.Unmap())
+	case a.IsMulticast():
+		return p, fmt.Errorf("%q is a multicast address, an interface wants one of its own", s)
+	case a.IsUnspecified() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return p, fmt.Errorf("%q is no host's address", s)
+	}
+	return p, nil
+}
+
+// parseType reads an Ethernet type, decimal or 0x; -1 means all.
+func parseType(s string) (int32, error) {
+	digits, base := s, 10
+	if len(s) > 2 && (s[:2] == "0x" || s[:2] == "0X") {
+		digits, base = s[2:], 16
+	}
+	t, err := strconv.ParseUint(digits, base, 16)
+	switch {
+	case s == "-1":
+		return allTypes, nil
+	case err != nil:
+		return 0, fmt.Errorf("%q is no Ethernet type, write 0 to 65535, 0x800 for IPv4, or -1 for all", s)
+	}
+	return int32(t), nil
+}
+
+// parseNumber reads a decimal number from min to max.
+func parseNumber(s string, min, max int) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil || int(n) < min || int(n) > max {
+		return 0, fmt.Errorf("%q is no number from %d to %d", s, min, max)
+	}
+	return int(n), nil
+}

@@ -1,0 +1,124 @@
+package ethfoo
+
+import (
+	"context"
+	"io/fs"
+	"time"
+
+	"github.com/clone9p/clone9p/clonefs"
+	"github.com/clone9p/clone9p/p9ext"
+	"github.com/hugelgupf/p9/linux"
+	"golang.org/x/sys/unix"
+)
+
+// What an open of data, rx or tx can do.
+var (
+	_ p9ext.ReadPoller  = (*reader)(nil)
+	_ p9ext.Reader      = (*reader)(nil)
+	_ p9ext.Unreader    = (*reader)(nil)
+	_ p9ext.WritePoller = (*writer)(nil)
+	_ p9ext.Writer      = (*writer)(nil)
+	_ clonefs.Stream    = (*duplex)(nil)
+)
+
+// A reader is the reading half of an open: a queue that the pump fills.
+type reader struct {
+	*clonefs.Queue
+	i *Interface
+}
+
+// Close takes the reader away; what its queue held is dropped.
+func (r *reader) Close() error {
+	r.i.frames.leave(r.Queue)
+	return r.Queue.Close()
+}
+
+// A writer is the writing half of an open: each write is one frame, straight to write(2).
+type writer struct {
+	i    *Interface
+	self *clonefs.Queue // of the same open; it does not hear itself
+}
+
+// Close does nothing; a writer holds nothing.
+func (w *writer) Close() error { return nil }
+
+// A duplex is an open for both.
+type duplex struct {
+	*reader
+	*writer
+}
+
+// Close closes the reading half.
+func (d *duplex) Close() error { return d.reader.Close() }
+
+// data makes the stream of one open of data, rx or tx.
+func (i *Interface) data(_ context.Context, m clonefs.Mode) (clonefs.Stream, error) {
+	switch {
+	case m.Read && m.Write:
+		r := &reader{i.frames.join(), i}
+		return &duplex{r, &writer{i, r.Queue}}, nil
+	case m.Read:
+		return &reader{i.frames.join(), i}, nil
+	}
+	return &writer{i, nil}, nil
+}
+
+// errDown is the answer to a write while the link is down, as in tap(4).
+var errDown = p9ext.Errorf(linux.EHOSTDOWN, "interface is down")
+
+// PollWrite sends one frame, at once. What wants a question to the kernel or a pause is left to WriteContext.
+func (w *writer) PollWrite(p []byte, _ int64, _ p9ext.Waiter) (int, error) {
+	if len(p) < etherHeader {
+		return 0, p9ext.Errorf(linux.EINVAL, "%w: a frame has %d bytes at least", p9ext.ErrTooSmall, etherHeader)
+	}
+	if len(p) > int(w.i.mtu.Load())+frameSlack {
+		return 0, p9ext.ErrNoPoll
+	}
+	switch err := w.i.tap.write(p); err {
+	case nil:
+	case unix.EAGAIN:
+		return 0, p9ext.ErrNoPoll
+	case unix.EIO:
+		return 0, errDown
+	case errGone:
+		return 0, w.i.deleted()
+	case fs.ErrClosed:
+		return 0, p9ext.ErrHungup
+	default:
+		return 0, p9ext.Errorf(errnoOf(err), "cannot send a frame of %d bytes through %s: %w", len(p), w.i.lastName(), errnoOf(err))
+	}
+	if w.i.promisc.Load() && w.i.frames.wanted(p, w.self) {
+		w.i.frames.deliver(append([]byte(nil), p...), w.self)
+	}
+	return len(p), nil
+}
+
+// UnpollWrite does nothing: PollWrite never parks.
+func (w *writer) UnpollWrite(p9ext.Waiter) {}
+
+// WriteContext sends one frame. A frame too large for the mtu last seen is measured against the present one.
+func (w *writer) WriteContext(ctx context.Context, p []byte, off int64) (int, error) {
+	for {
+		n, err := w.PollWrite(p, off, nil)
+		if err != p9ext.ErrNoPoll {
+			return n, err
+		}
+		if len(p) > int(w.i.mtu.Load())+frameSlack {
+			link, err := w.i.link()
+			if err != nil {
+				return 0, err
+			}
+			if len(p) > link.MTU+frameSlack {
+				return 0, p9ext.Errorf(linux.EMSGSIZE, "%w: a frame of %d bytes, mtu %d allows %d",
+					p9ext.ErrTooLarge, len(p), link.MTU, link.MTU+frameSlack)
+			}
+			continue
+		}
+		// The kernel holds 2 GiB of frames that nobody has taken up; it will not tell this descriptor when that ends.
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,154 @@
+package ethfoo
+
+import (
+	"encoding/binary"
+	"os"
+	"sync"
+	"syscall"
+
+	"github.com/clone9p/clone9p/p9ext"
+	"golang.org/x/sys/unix"
+)
+
+// A watcher hears from the kernel what others do to the interfaces of one device: rtnetlink(7), group RTNLGRP_LINK.
+//
+// A deleted TAP is not always to be noticed at its descriptor: tun_detach_all wakes the readers before it takes the device away, so one
+// that polls in between finds nothing to read and no error, and is not woken again.
+//
+// There is a socket, and a goroutine that reads it, while there is an interface to watch:
+//
+//	add (first) -> run ... -> remove (last): closes the socket, waits for run
+type watcher struct {
+	mu      sync.Mutex         // guards all below
+	watched map[int]*Interface // by index
+	sock    *os.File           // nil while nothing is watched
+	ended   chan struct{}      // closed when the goroutine that reads sock has ended
+}
+
+// add has i.changed and i.lost called from now on.
+func (w *watcher) add(i *Interface) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sock == nil {
+		sock, err := subscribe()
+		if err != nil {
+			return p9ext.Errorf(errnoOf(err), "cannot watch the links of the system: %w", errnoOf(err))
+		}
+		w.watched = make(map[int]*Interface)
+		w.sock, w.ended = sock, make(chan struct{})
+		go w.run(w.sock, w.ended)
+	}
+	w.watched[i.index] = i
+	return nil
+}
+
+// remove ends what add began. A call under way may still finish after it.
+func (w *watcher) remove(i *Interface) {
+	w.mu.Lock()
+	delete(w.watched, i.index)
+	if w.sock == nil || len(w.watched) > 0 {
+		w.mu.Unlock()
+		return
+	}
+	sock, ended := w.sock, w.ended
+	w.sock, w.ended = nil, nil
+	w.mu.Unlock()
+	sock.Close()
+	<-ended
+}
+
+// subscribe opens a netlink socket that hears of the links of this process's network namespace.
+func subscribe() (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK}); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "netlink"), nil
+}
+
+// run reads sock until it is closed.
+func (w *watcher) run(sock *os.File, ended chan struct{}) {
+	defer close(ended)
+	raw, err := sock.SyscallConn()
+	if err != nil {
+		return // closed already
+	}
+	buf := make([]byte, 16<<10) // the kernel's messages about one link have 2 KiB at most, 4 or more with many virtual functions
+	for {
+		var n int
+		var failed error
+		err := raw.Read(func(fd uintptr) bool {
+			n, _, failed = unix.Recvfrom(int(fd), buf, 0)
+			return failed != unix.EAGAIN && failed != unix.EINTR
+		})
+		switch {
+		case err != nil:
+			return
+		case failed == unix.ENOBUFS:
+			w.all() // too much happened at once, and some of it was not told
+		case failed != nil:
+			return // no such error is known; the pumps and every request to the kernel still notice a loss
+		default:
+			w.hear(buf[:n])
+		}
+	}
+}
+
+// hear takes messages of the kernel's.
+func (w *watcher) hear(b []byte) {
+	messages, err := syscall.ParseNetlinkMessage(b)
+	if err != nil {
+		w.all()
+		return
+	}
+	for _, m := range messages {
+		// A bridge tells of its ports in the same words, with a family of its own: a port that leaves is no link deleted.
+		if len(m.Data) < unix.SizeofIfInfomsg || m.Data[0] != unix.AF_UNSPEC {
+			continue
+		}
+		i := w.find(int(int32(binary.NativeEndian.Uint32(m.Data[4:]))))
+		switch {
+		case i == nil:
+		case m.Header.Type == unix.RTM_DELLINK:
+			i.lost()
+		case m.Header.Type == unix.RTM_NEWLINK:
+			attrs, err := syscall.ParseNetlinkRouteAttr(&m)
+			if err != nil {
+				continue
+			}
+			for _, a := range attrs {
+				switch a.Attr.Type {
+				case unix.IFLA_IFNAME:
+					i.setName(unix.ByteSliceToString(a.Value))
+				case unix.IFLA_MTU:
+					if len(a.Value) == 4 {
+						i.mtu.Store(int32(binary.NativeEndian.Uint32(a.Value)))
+					}
+				}
+			}
+		}
+	}
+}
+
+func (w *watcher) find(index int) *Interface {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.watched[index]
+}
+
+// all looks after every interface.
+func (w *watcher) all() {
+	w.mu.Lock()
+	list := make([]*Interface, 0, len(w.watched))
+	for _, i := range w.watched {
+		list = append(list, i)
+	}
+	w.mu.Unlock()
+	for _, i := range list {
+		i.link()
+	}
+}
