@@ -35,6 +35,7 @@ import (
 	"os/user"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/clone9p/clone9p/p9ext"
@@ -80,6 +81,7 @@ type Listener struct {
 	l     net.Listener
 	file  fileID // the socket file we made; zero for tcp
 
+	handed   atomic.Bool // Hand has closed l
 	close    sync.Once
 	closeErr error // written once, by close
 }
@@ -156,7 +158,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 // Close stops listening and removes the socket file if it is still the one that Listen made. Connections go on.
 func (l *Listener) Close() error {
 	l.close.Do(func() {
-		l.closeErr = l.l.Close()
+		if err := l.l.Close(); !l.handed.Load() {
+			l.closeErr = err
+		}
 		if l.file != (fileID{}) {
 			if err := removeSocket(l.addr.Path, l.file); l.closeErr == nil {
 				l.closeErr = err
@@ -173,11 +177,16 @@ type Handover struct {
 	Dev, Ino uint64
 }
 
-// Hand returns a duplicate of the listener's descriptor and what [Inherit] wants to know in the process that gets it. The
-// listener itself goes on; it is up to the caller that only one of the two calls Close in the end, which removes the socket file.
+// Hand gives the listener away: it returns the descriptor and what [Inherit] wants to know in the process that gets it. The listener
+// can accept no more, and connections wait until the heir accepts them. Close still removes the socket file, unless the heir has done so.
 func (l *Listener) Hand() (*os.File, Handover, error) {
 	f, err := l.l.(interface{ File() (*os.File, error) }).File()
-	return f, Handover{Addr: l.addr, Trust: l.trust, Dev: l.file.Dev, Ino: l.file.Ino}, err
+	if err != nil {
+		return nil, Handover{}, explain("hand over", l.addr, err)
+	}
+	l.handed.Store(true)
+	l.l.Close()
+	return f, Handover{Addr: l.addr, Trust: l.trust, Dev: l.file.Dev, Ino: l.file.Ino}, nil
 }
 
 // Inherit makes a listener from a descriptor that another process has handed over. It closes f, having duplicated it. Peers of a unix

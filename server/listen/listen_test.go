@@ -279,7 +279,26 @@ func TestHandover(t *testing.T) {
 		if _, err := os.Lstat(path); err == nil {
 			t.Error("the heir left the socket file")
 		}
-		l.Close()
+		if err := l.Close(); err != nil {
+			t.Errorf("Close after Hand: %v", err)
+		}
+	}
+}
+
+// Whoever gave a listener away still removes the file of an heir that was killed.
+func TestCloseAfterHandRemovesTheFile(t *testing.T) {
+	path := sock(t)
+	l := mustListen(t, "unix!"+path, Options{})
+	f, _, err := l.Hand()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); err == nil {
+		t.Error("the socket file is still there")
 	}
 }
 

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/clone9p/clone9p/"
+
+// imports says which packages of this module a package may import: those that lie below one of the paths. The first line whose prefix fits
+// counts. The same stands, with the reasons, in ARCHITECTURE.md.
+var imports = []struct {
+	prefix string // of the importing package
+	may    []string
+}{
+	{"p9ext", nil},
+	{"server/internal/wire", []string{"p9ext"}},
+	{"server/listen", []string{"server", "p9ext"}},
+	{"server", []string{"server/internal", "p9ext"}},
+	{"clonefs", []string{"clonefs", "p9ext"}},
+	{"devices/", []string{"clonefs", "p9ext"}}, // and what lies below itself
+	{"cmd/", []string{"cmd/clone9p/internal", "clonefs", "devices", "p9ext", "server"}},
+	{"scripts/", []string{"scripts", "clonefs", "devices", "p9ext", "server"}},
+}
+
+// A pkg is what go list tells of a package.
+type pkg struct {
+	Dir          string
+	ImportPath   string
+	Name         string
+	Doc          string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+	TestGoFiles  []string
+	XTestGoFiles []string
+}
+
+// rel is the package's path below the module.
+func (p pkg) rel() string { return strings.TrimPrefix(p.ImportPath, module) }
+
+// packages lists the packages of this module, with those that only the tag e2e shows.
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-tags", "e2e", "-json", module+"...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	var all []pkg
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		err := d.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	if len(all) < 5 {
+		t.Fatalf("go list found %d packages", len(all))
+	}
+	return all
+}
+
+// below reports whether path is dir or lies below it.
+func below(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+// badImport says why from may not import to, both paths below the module; "" when it may.
+func badImport(from, to string) string {
+	if to == from { // its external tests
+		return ""
+	}
+	for _, rule := range imports {
+		if from != strings.TrimSuffix(rule.prefix, "/") && !strings.HasPrefix(from, rule.prefix) {
+			continue
+		}
+		// A device's own packages below it are its own.
+		if p := strings.SplitN(from, "/", 3); p[0] == "devices" && len(p) > 1 && below(to, "devices/"+p[1]) {
+			return ""
+		}
+		if slices.ContainsFunc(rule.may, func(dir string) bool { return below(to, dir) }) {
+			return ""
+		}
+		return "may import only what is below " + strings.Join(rule.may, ", ")
+	}
+	return "is in no room of ARCHITECTURE.md"
+}
+
+// Imports go one way; ARCHITECTURE.md says which.
+func TestImportDirections(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, imp := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			if to, ours := strings.CutPrefix(imp, module); ours {
+				if why := badImport(p.rel(), to); why != "" {
+					t.Errorf("%s imports %s: it %s", p.rel(), to, why)
+				}
+			}
+		}
+	}
+}
+
+// The rules themselves, each with an import that it is there to forbid.
+func TestBadImport(t *testing.T) {
+	for _, tt := range []struct {
+		from, to string
+		ok       bool
+	}{
+		{"server", "p9ext", true},
+		{"server", "server/internal/wire", true},
+		{"server", "clonefs", false},
+		{"server", "devices/ethfoo", false},
+		{"server", "server/listen", false},
+		{"server/listen", "server", true},
+		{"server/internal/wire", "server", false},
+		{"p9ext", "clonefs", false},
+		{"clonefs", "server", false},
+		{"clonefs", "devices/ethfoo", false},
+		{"clonefs/clonetest", "clonefs", true},
+		{"devices/ethfoo", "clonefs", true},
+		{"devices/ethfoo", "clonefs/clonetest", true},
+		{"devices/ethfoo", "devices/ethfoo/internal/tap", true},
+		{"devices/ethfoo/internal/tap", "devices/ethfoo", true},
+		{"devices/ethfoo", "devices/pty", false},
+		{"devices/ethfoo", "server", false},
+		{"cmd/clone9p", "devices/ethfoo", true},
+		{"cmd/clone9p", "scripts/e2e", false},
+		{"clonefs", "cmd/clone9p/internal/private", false},
+		{"elsewhere", "p9ext", false},
+	} {
+		if why := badImport(tt.from, tt.to); (why == "") != tt.ok {
+			t.Errorf("%s imports %s: %q", tt.from, tt.to, why)
+		}
+	}
+}
+
+var example = regexp.MustCompile(`(?m)^func Example`)
+
+// Every package says what it is for, and one that others may import shows it by an example that runs.
+func TestEveryPackageIsDocumented(t *testing.T) {
+	for _, p := range packages(t) {
+		if p.Doc == "" {
+			t.Errorf("%s has no package comment", p.rel())
+		}
+		if p.Name == "main" || below(p.rel(), "scripts") || strings.Contains("/"+p.rel()+"/", "/internal/") {
+			continue
+		}
+		found := false
+		for _, name := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
+			b, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = found || example.Match(b)
+		}
+		if !found {
+			t.Errorf("%s has no Example", p.rel())
+		}
+	}
+}

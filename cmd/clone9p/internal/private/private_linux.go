@@ -1,0 +1,258 @@
+package private
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// MayAdminister returns nil when this process may administer the network namespace it is in, and otherwise an error that says why not.
+func MayAdminister() error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return fmt.Errorf("cannot read own capabilities: %w", err)
+	}
+	if data[0].Effective&(1<<unix.CAP_NET_ADMIN) == 0 {
+		return errors.New("CAP_NET_ADMIN is missing")
+	}
+	// The capability counts in the user namespace that owns the network namespace. The kernel refuses to show an owner above one's own.
+	ns, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	owner, err := unix.IoctlRetInt(int(ns.Fd()), unix.NS_GET_USERNS)
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return errors.New("CAP_NET_ADMIN is held in another user namespace than the network's")
+	case err != nil:
+		return nil // a kernel before 4.9: the capability has to do
+	}
+	unix.Close(owner)
+	return nil
+}
+
+// Enter makes a network namespace and runs this program again inside, with the same arguments; the second run learns of it, and gets the
+// files and the note, from [Inherited]. With the privilege to do so it replaces the process and does not return. Otherwise
+// it starts the second run in a user namespace of its own, passes signals on to it, and returns its exit status, as a shell counts, when
+// it ends; started is then true.
+//
+// Enter may be called once. It locks its goroutine to its thread for good: the death of that thread ends the second run.
+func Enter(files []*os.File, note any) (status int, started bool, err error) {
+	runtime.LockOSThread()
+	err = unix.Unshare(unix.CLONE_NEWNET)
+	if err == nil {
+		return 0, false, execSelf(files, note)
+	}
+	if !errors.Is(err, unix.EPERM) {
+		return 0, false, refused(err)
+	}
+	return runSelf(files, note)
+}
+
+// execSelf replaces the process, whose calling thread is inside already. It returns only when that failed.
+func execSelf(files []*os.File, note any) error {
+	var fds []int
+	for _, f := range files {
+		fd := int(f.Fd())
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+			return err
+		}
+		fds = append(fds, fd)
+	}
+	env, err := environ(fds, note)
+	if err != nil {
+		return err
+	}
+	self := executable()
+	if err := syscall.Exec(self, os.Args, env); err != nil {
+		return fmt.Errorf("cannot run %s again: %w", self, err)
+	}
+	return nil
+}
+
+// runSelf starts the second run as a child in new namespaces and waits for it.
+func runSelf(files []*os.File, note any) (status int, started bool, err error) {
+	var fds []int
+	for i := range files {
+		fds = append(fds, 3+i) // where os/exec puts ExtraFiles
+	}
+	env, err := environ(fds, note)
+	if err != nil {
+		return 0, false, err
+	}
+	uid, gid := os.Getuid(), os.Getgid()
+	cmd := &exec.Cmd{
+		Path: executable(), Args: os.Args, Env: env,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		ExtraFiles: files,
+		SysProcAttr: &syscall.SysProcAttr{
+			Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}},
+			AmbientCaps: []uintptr{unix.CAP_NET_ADMIN},
+			Pdeathsig:   syscall.SIGKILL,
+		},
+	}
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(signals)
+	if err := cmd.Start(); err != nil {
+		var pe *os.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err
+		}
+		return 0, false, refused(err)
+	}
+	ended := make(chan struct{})
+	passed := make(chan struct{})
+	go func() { // ends with the child
+		defer close(passed)
+		for {
+			select {
+			case s := <-signals:
+				_ = cmd.Process.Signal(s) // it may be gone already
+			case <-ended:
+				return
+			}
+		}
+	}()
+	_ = cmd.Wait() // what it says is in the state
+	close(ended)
+	<-passed
+	return Status(cmd.ProcessState), true, nil
+}
+
+// refused puts words and a cure to the kernel's refusal.
+func refused(err error) error {
+	cure := ""
+	for _, s := range []struct{ path, bad, cure string }{
+		{"/proc/sys/user/max_user_namespaces", "0", "sysctl user.max_user_namespaces=10000"},
+		{"/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"},
+		{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "sysctl kernel.apparmor_restrict_unprivileged_userns=0"},
+		{"/proc/sys/user/max_net_namespaces", "0", "sysctl user.max_net_namespaces=10000"},
+	} {
+		if b, e := os.ReadFile(s.path); e == nil && strings.TrimSpace(string(b)) == s.bad {
+			cure = " (" + s.cure + " allows it)"
+			break
+		}
+	}
+	return fmt.Errorf("%w: %w%s", ErrRefused, err, cure)
+}
+
+// executable is this program's file: by its name, so that ps shows it, or as the kernel holds it when that name is gone.
+func executable() string {
+	const self = "/proc/self/exe"
+	path, err := os.Executable()
+	if err != nil {
+		return self
+	}
+	a, err := os.Stat(path)
+	if err != nil {
+		return self
+	}
+	if b, err := os.Stat(self); err != nil || !os.SameFile(a, b) {
+		return self
+	}
+	return path
+}
+
+// LoopbackUp brings up lo, which a new network namespace has, down.
+func LoopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	ifr, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, ifr); err != nil {
+		return fmt.Errorf("cannot look at lo: %w", err)
+	}
+	ifr.SetUint16(ifr.Uint16() | unix.IFF_UP)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr); err != nil {
+		return fmt.Errorf("cannot bring up lo: %w", err)
+	}
+	return nil
+}
+
+// Hint is the command by which a person on this machine gets a shell's view of the namespace of the process pid.
+func Hint(pid int) string {
+	if os.Geteuid() == 0 {
+		return fmt.Sprintf("nsenter -t %d -n ip link", pid)
+	}
+	return fmt.Sprintf("nsenter -t %d -U -n --preserve-credentials ip link", pid)
+}
+
+// Start starts cmd in the network namespace of the process pid. In a user namespace of that process's
+// own it is entered first, by means of nsenter(1): no Go program can do so. Where pid shares this process's network namespace, cmd is just started.
+func Start(cmd *exec.Cmd, pid int) error {
+	netns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return cannotEnter(pid, err)
+	}
+	defer netns.Close()
+	if same(netns, "/proc/self/ns/net") {
+		return cmd.Start()
+	}
+	userns, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", pid))
+	if err != nil {
+		return cannotEnter(pid, err)
+	}
+	defer userns.Close()
+	if same(userns, "/proc/self/ns/user") || os.Geteuid() == 0 {
+		return startIn(cmd, pid, netns)
+	}
+	nsenter, err := exec.LookPath("nsenter")
+	if err != nil {
+		return fmt.Errorf("cannot enter the server's network namespace: nsenter is missing (it is in the package util-linux)")
+	}
+	cmd.Args = append([]string{"nsenter", "-t", fmt.Sprint(pid), "-U", "-n", "--preserve-credentials", "--", cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = nsenter
+	return cmd.Start()
+}
+
+// startIn starts cmd from a thread that has entered the namespace, and leaves it again.
+func startIn(cmd *exec.Cmd, pid int, netns *os.File) error {
+	done := make(chan error, 1)
+	go func() {
+		// Not unlocked: when this goroutine ends the runtime throws its thread away, which is in the wrong namespace for anything else.
+		runtime.LockOSThread()
+		if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- cannotEnter(pid, err)
+			return
+		}
+		done <- cmd.Start()
+	}()
+	return <-done
+}
+
+func cannotEnter(pid int, err error) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return fmt.Errorf("cannot enter the network namespace of the server, process %d: %w (only its own user and root can)", pid, err)
+}
+
+// same reports whether two namespace files mean the same namespace.
+func same(f *os.File, path string) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(path)
+	return err == nil && os.SameFile(a, b)
+}
+
+func closeOnExec(fd int) { unix.CloseOnExec(fd) }

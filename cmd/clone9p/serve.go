@@ -1,0 +1,417 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/clone9p/clone9p/clonefs"
+	"github.com/clone9p/clone9p/cmd/clone9p/internal/private"
+	"github.com/clone9p/clone9p/server"
+	"github.com/clone9p/clone9p/server/listen"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+)
+
+// How long the end may take: the sessions first, then what is left of the conversations. A supervisor sees the process gone within two seconds.
+const (
+	drainSessions = 1200 * time.Millisecond
+	drainAll      = 1800 * time.Millisecond
+)
+
+// serveOptions are the flags of serve.
+type serveOptions struct {
+	listen      []string
+	devices     []string
+	net         string
+	logLevel    string
+	logFormat   string
+	identity    string
+	socketMode  string
+	socketGroup string
+	limits      server.Config
+}
+
+func (a *app) serveCommand() *cobra.Command {
+	var o serveOptions
+	ks := kinds()
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the tree of devices",
+		Long: `Serve serves the tree of devices until SIGTERM or SIGINT, and ends within two seconds then, taking every
+conversation along.
+
+Who a client is: over a unix socket the kernel proves it; root may attach as anyone, others as themselves. Over TCP
+everyone is nobody, unless --tcp-identity trust believes what they say.
+
+Where the network interfaces are: with --net host in the network namespace in which the server was started; with
+--net private in one of its own, which needs no privilege. The default, auto, is host where the server
+may administer that, private otherwise. The log says which, and how to look inside.`,
+		Example: `  clone9p serve --listen 'unix!/tmp/clone9p.sock' --listen 'tcp!127.0.0.1!5640'
+  clone9p serve --net private --log-format json`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.serve(cmd.Context(), &o, ks) },
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&o.listen, "listen", nil, "`ADDR` to listen on; may be repeated (default unix!/run/clone9p.sock as root, unix!$XDG_RUNTIME_DIR/clone9p.sock otherwise)")
+	f.StringArrayVar(&o.devices, "device", nil, "serve the device `NAME`; may be repeated (default all: "+names(ks)+")")
+	f.StringVar(&o.net, "net", "auto", "network namespace of the interfaces: auto, host or private (`MODE`)")
+	f.StringVar(&o.logLevel, "log-level", "info", "least `LEVEL` to log: trace, debug, info, warn, error or disabled")
+	f.StringVar(&o.logFormat, "log-format", "auto", "`FORMAT` of the log: auto (console on a terminal, else json), console or json")
+	f.StringVar(&o.identity, "tcp-identity", "nobody", "what a TCP client's name is worth: nobody or trust (`WHAT`)")
+	f.StringVar(&o.socketMode, "socket-mode", "0660", "permissions of unix sockets, in octal (`MODE`)")
+	f.StringVar(&o.socketGroup, "socket-group", "", "`GROUP` of unix sockets, a name or a number")
+	f.Uint32Var(&o.limits.MaxMessage, "max-message", server.DefaultMaxMessage, "largest message, in `BYTES`")
+	f.IntVar(&o.limits.MaxConns, "max-conns", server.DefaultMaxConns, "connections at once (`N`)")
+	f.IntVar(&o.limits.MaxFids, "max-fids", server.DefaultMaxFids, "files that one connection may refer to at once (`N`)")
+	f.IntVar(&o.limits.MaxRequests, "max-requests", server.DefaultMaxRequests, "requests of one connection that may wait at once (`N`)")
+	f.IntVar(&o.limits.MaxAttaches, "max-attaches", server.DefaultMaxAttaches, "attached roots of one connection (`N`)")
+	f.DurationVar(&o.limits.WriteTimeout, "write-timeout", server.DefaultWriteTimeout, "cut off a client that leaves its replies unread for so long (`TIME`)")
+	f.DurationVar(&o.limits.HelloTimeout, "hello-timeout", server.DefaultHelloTimeout, "cut off a connection that says nothing for so long (`TIME`)")
+	for _, k := range ks {
+		optionFlags(cmd, k)
+	}
+	return cmd
+}
+
+// A note is what the second run of the server, in a private network namespace, needs to know; see package private.
+type note struct {
+	Listeners []listen.Handover
+	Why       string // what the host's network cannot be administered for
+}
+
+// serve is the command serve. In a private network namespace it runs twice: the first run stops at enter.
+func (a *app) serve(ctx context.Context, o *serveOptions, ks []kind) error {
+	log, err := newLogger(a.stderr, o.logFormat, o.logLevel)
+	if err != nil {
+		return err
+	}
+	if err := o.check(); err != nil {
+		return err
+	}
+	chosen, err := choose(ks, o.devices)
+	if err != nil {
+		return err
+	}
+	drivers, needs, err := build(chosen, len(o.devices) > 0, log)
+	if err != nil {
+		return err
+	}
+
+	// From here to the end a signal is a wish to end in good order.
+	signals := make(chan os.Signal, 4)
+	var n note
+	files, inside, err := private.Inherited(&n)
+	if err != nil {
+		return err
+	}
+	var ls []*listen.Listener
+	defer func() {
+		for _, l := range ls {
+			l.Close()
+		}
+	}()
+	if inside {
+		ls, err = inherit(files, n.Listeners)
+	} else {
+		ls, err = o.listeners()
+	}
+	if err != nil {
+		return err
+	}
+	if !inside && needs&needsNetwork != 0 {
+		why, enter := o.private()
+		if enter {
+			st, started, err := a.enter(ls, why)
+			switch {
+			case started:
+				return exitWith(st)
+			case err == nil: // not reached: the process was replaced
+			case o.net == "auto" && errors.Is(err, private.ErrRefused):
+				log.Warn().Err(err).Msg("staying in the network namespace of the host, where cloning a network interface will fail")
+			default:
+				return err
+			}
+		} else if why != nil {
+			log.Warn().AnErr("why", why).Msg("cloning a network interface will fail in the host's network namespace")
+		}
+	}
+	if needs&needsNetwork != 0 {
+		if ok, text := checkTun(tunDevice); !ok {
+			log.Warn().Str("why", text).Msg("cloning a network interface will fail")
+		}
+	}
+	if inside {
+		if err := private.LoopbackUp(); err != nil {
+			return fmt.Errorf("in the private network namespace: %w", err)
+		}
+		log.Info().Str("why", n.Why).Str("look", private.Hint(os.Getpid())).
+			Msg("network interfaces live in a private network namespace")
+	}
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	return a.run(ctx, o, log, ls, drivers, signals, inside)
+}
+
+// run serves on the listeners until a signal comes or a listener fails.
+func (a *app) run(ctx context.Context, o *serveOptions, log zerolog.Logger, ls []*listen.Listener, drivers []clonefs.Driver, signals chan os.Signal, inside bool) error {
+	var srv *server.Server
+	var tree *clonefs.FS
+	conf := clonefs.Config{
+		Log:   log,
+		Mount: mountLine(ls),
+		Root: []clonefs.RootFile{{
+			Name: "stats", Mode: 0o444, Help: "connections, fids, requests, bytes; clones and releases of each device",
+			Text: func() (string, error) { return statsText(srv.Stats(), tree.Stats()), nil },
+		}},
+	}
+	tree, err := clonefs.New(conf, drivers...)
+	if err != nil {
+		return err
+	}
+	o.limits.Log = log
+	srv = server.New(tree, o.limits)
+
+	var addrs []string
+	failed := make(chan error, len(ls))
+	for _, l := range ls {
+		addrs = append(addrs, l.Address().String())
+		go func() { failed <- srv.Serve(l) }() // ends by Shutdown below
+	}
+	where := "host"
+	if inside {
+		where = "private"
+	}
+	log.Info().Strs("addr", addrs).Str("net", where).Int("pid", os.Getpid()).Msg("serving")
+
+	var result error
+	select {
+	case s := <-signals:
+		log.Info().Stringer("signal", s).Msg("stopping")
+	case result = <-failed:
+		log.Error().Err(result).Msg("a listener failed; stopping")
+	case <-ctx.Done():
+	}
+	return errors.Join(result, drain(srv, tree, log))
+}
+
+// drain ends all sessions and conversations, within the time that there is.
+func drain(srv *server.Server, tree *clonefs.FS, log zerolog.Logger) error {
+	begin := time.Now()
+	all, cancel := context.WithTimeout(context.Background(), drainAll)
+	defer cancel()
+	first, cancel := context.WithTimeout(all, drainSessions)
+	defer cancel()
+	if err := srv.Shutdown(first); err != nil {
+		log.Warn().Err(err).Msg("sessions did not end in time")
+	}
+	if err := tree.Close(all); err != nil {
+		return fmt.Errorf("conversations did not end in time; the kernel takes what they held: %w", err)
+	}
+	log.Info().Dur("ms", time.Since(begin)).Msg("stopped")
+	return nil
+}
+
+// check finds the mistakes in options that only this program knows to be such.
+func (o *serveOptions) check() error {
+	switch o.net {
+	case "auto", "host":
+	case "private":
+		if runtime.GOOS != "linux" {
+			return usagef("--net private: %v", private.ErrUnsupported)
+		}
+	default:
+		return usagef("--net %s: want auto, host or private", o.net)
+	}
+	switch listen.TCPIdentity(o.identity) {
+	case listen.Nobody, listen.Trust:
+	default:
+		return usagef("--tcp-identity %s: want nobody or trust", o.identity)
+	}
+	if m, err := strconv.ParseUint(o.socketMode, 8, 9); err != nil || m == 0 {
+		return usagef("--socket-mode %s: want an octal mode such as 0660", o.socketMode)
+	}
+	for _, l := range []struct {
+		name  string
+		value int64
+	}{
+		{"max-message", int64(o.limits.MaxMessage)},
+		{"max-conns", int64(o.limits.MaxConns)},
+		{"max-fids", int64(o.limits.MaxFids)},
+		{"max-requests", int64(o.limits.MaxRequests)},
+		{"max-attaches", int64(o.limits.MaxAttaches)},
+		{"write-timeout", int64(o.limits.WriteTimeout)},
+		{"hello-timeout", int64(o.limits.HelloTimeout)},
+	} {
+		if l.value <= 0 {
+			return usagef("--%s must be more than 0", l.name)
+		}
+	}
+	for _, addr := range o.listen {
+		if _, err := listen.Parse(addr); err != nil {
+			return usagef("--listen: %w", err)
+		}
+	}
+	return nil
+}
+
+// build makes the drivers. One that this machine cannot have is an error where it was asked for by name, else left out.
+func build(chosen []kind, named bool, log zerolog.Logger) (drivers []clonefs.Driver, all needs, err error) {
+	for _, k := range chosen {
+		d, err := k.build()
+		switch {
+		case err == nil:
+			drivers = append(drivers, d)
+			all |= k.needs
+		case named || runtime.GOOS == "linux":
+			return nil, 0, usageError{err} // a bad setting
+		default:
+			log.Warn().Err(err).Msg("device left out")
+		}
+	}
+	return drivers, all, nil
+}
+
+// listeners listens on all addresses.
+func (o *serveOptions) listeners() ([]*listen.Listener, error) {
+	addrs := o.listen
+	if len(addrs) == 0 {
+		addr, err := listen.Default()
+		if err != nil {
+			return nil, err
+		}
+		addrs = []string{addr}
+	}
+	mode, _ := strconv.ParseUint(o.socketMode, 8, 9) // checked
+	lo := listen.Options{TCPIdentity: listen.TCPIdentity(o.identity), Mode: fs.FileMode(mode), Group: o.socketGroup}
+	var ls []*listen.Listener
+	for _, addr := range addrs {
+		l, err := listen.Listen(addr, lo)
+		if err != nil {
+			return ls, err
+		}
+		ls = append(ls, l)
+	}
+	return ls, nil
+}
+
+// inherit makes listeners of what the first run handed over.
+func inherit(files []*os.File, hs []listen.Handover) ([]*listen.Listener, error) {
+	if len(files) != len(hs) {
+		return nil, fmt.Errorf("%d files were handed over for %d listeners", len(files), len(hs))
+	}
+	var ls []*listen.Listener
+	for i, f := range files {
+		l, err := listen.Inherit(f, hs[i])
+		if err != nil {
+			return ls, err
+		}
+		ls = append(ls, l)
+	}
+	return ls, nil
+}
+
+// private decides whether the server goes into a network namespace of its own; why is what speaks against the host's, or nil.
+func (o *serveOptions) private() (why error, enter bool) {
+	if runtime.GOOS != "linux" {
+		return nil, false
+	}
+	if o.net == "private" {
+		return errors.New("--net private asks for it"), true
+	}
+	why = private.MayAdminister()
+	return why, why != nil && o.net == "auto"
+}
+
+// enter hands the listeners to a second run of the server in a private network namespace, see private.Enter. When that cannot be, the
+// listeners are as they were.
+func (a *app) enter(ls []*listen.Listener, why error) (st int, started bool, err error) {
+	n := note{Why: why.Error()}
+	var files []*os.File
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	for _, l := range ls {
+		f, h, err := l.Hand()
+		if err != nil {
+			return 0, false, err
+		}
+		files = append(files, f)
+		n.Listeners = append(n.Listeners, h)
+	}
+	st, started, err = private.Enter(files, n)
+	if !started {
+		for i, f := range files {
+			l, e := listen.Inherit(f, n.Listeners[i])
+			if e != nil {
+				return 0, false, errors.Join(err, e)
+			}
+			ls[i] = l
+		}
+		files = nil
+	}
+	return st, started, err
+}
+
+// mountLine is the command that mounts the tree on Linux, from the first listener of the kind that people mount.
+func mountLine(ls []*listen.Listener) string {
+	for _, l := range ls {
+		if a := l.Address(); a.Network == "unix" {
+			return "mount -t 9p -o trans=unix,version=9p2000.L,cache=none,noxattr,access=user,msize=1048576 " + a.Path + " /n/clone"
+		}
+	}
+	for _, l := range ls {
+		if a := l.Address(); a.Network == "tcp" {
+			host := a.Host
+			if host == "*" {
+				host = "ADDRESS"
+			}
+			return fmt.Sprintf("mount -t 9p -o trans=tcp,port=%d,version=9p2000.L,cache=none,noxattr,access=any,msize=1048576 %s /n/clone", a.Port, host)
+		}
+	}
+	return ""
+}
+
+// exitWith is the error that makes the program exit with st.
+func exitWith(st int) error {
+	if st == 0 {
+		return nil
+	}
+	return status(st)
+}
+
+// statsText renders /stats.
+func statsText(s server.Stats, devices []clonefs.DeviceStats) string {
+	var b strings.Builder
+	for _, l := range []struct {
+		name  string
+		value any
+	}{
+		{"connections", s.Sessions},
+		{"fids", s.Fids},
+		{"requests", s.Requests},
+		{"total-connections", s.TotalSessions},
+		{"refused-connections", s.Refused},
+		{"messages", s.Messages},
+		{"bytes-in", s.BytesIn},
+		{"bytes-out", s.BytesOut},
+		{"flushes", s.Flushes},
+	} {
+		fmt.Fprintf(&b, "%s %d\n", l.name, l.value)
+	}
+	for _, d := range devices {
+		fmt.Fprintf(&b, "%s-conversations %d\n%[1]s-clones %[3]d\n%[1]s-releases %[4]d\n%[1]s-refused %[5]d\n",
+			d.Name, d.Convs, d.Clones, d.Releases, d.Refused)
+	}
+	return b.String()
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path"
+	"strings"
+	"syscall"
+
+	"github.com/clone9p/clone9p/cmd/clone9p/internal/private"
+	"github.com/clone9p/clone9p/server/listen"
+	"github.com/hugelgupf/p9/linux"
+	"github.com/hugelgupf/p9/p9"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+// The exit statuses of with for a command that could not be run, as of a shell.
+const (
+	cannotRun = 126
+	notFound  = 127
+)
+
+func (a *app) withCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "with DEV [--enter] -- CMD [ARGS...]",
+		Short: "Run a command while holding a new conversation with a device",
+		Long: `With opens DEV/clone, runs CMD while it holds it, and exits with CMD's status (128 and the signal's number when
+a signal killed it). When CMD ends the conversation is over, unless CMD made it persist. CMD's environment has
+
+  CLONE_N       the number of the conversation: 0
+  CLONE_DEV     its directory on the server: /ethfoo/0
+  CLONE_IFNAME  the name of its network interface, where it has one: ethfoo0
+  CLONE9P_ADDR  the address of the server, which the other commands use
+
+SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to CMD.
+
+With --enter CMD runs inside the network namespace of the server, which is one of its own when the server may not
+administer that of the machine; it needs a unix socket as address, and to be the server's user or root.`,
+		Example: `  clone9p with ethfoo --enter -- sh -c 'clone9p write $CLONE_DEV/ctl up; ip link show $CLONE_IFNAME'`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			dash := cmd.ArgsLenAtDash()
+			switch {
+			case len(args) == 0 || dash == 0:
+				return errors.New("with wants a device DEV")
+			case dash < 0:
+				return errors.New("with wants -- and a command CMD after the device")
+			case dash > 1:
+				return fmt.Errorf("with has no use for %q", args[1])
+			case len(args) == dash:
+				return errors.New("with wants a command CMD after --")
+			}
+			return nil
+		},
+	}
+	addr := addrFlag(cmd)
+	enter := cmd.Flags().Bool("enter", false, "run CMD inside the server's network namespace")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return a.with(cmd, *addr, args[0], args[1:], *enter)
+	}
+	return cmd
+}
+
+func (a *app) with(cobra *cobra.Command, addr, dev string, argv []string, enter bool) error {
+	run := exec.Command(argv[0], argv[1:]...)
+	if run.Err != nil {
+		return a.unrunnable(argv[0], run.Err)
+	}
+	c, err := connect(cobra.Context(), addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	dev = path.Join("/", dev)
+	clone, err := c.open(dev+"/clone", p9.ReadWrite)
+	if errors.Is(err, linux.ENOENT) {
+		return fmt.Errorf("the server has no device %s; clone9p ls shows which it has", strings.TrimPrefix(dev, "/"))
+	}
+	if err != nil {
+		// 9P2000.L carries a number and no words; the server's log has them.
+		return fmt.Errorf("%w (the server's log says more)", err)
+	}
+	// The reply to the clunk follows the driver's Close: after with nothing is left of the conversation.
+	defer clone.Close()
+	n, err := readLine(clone)
+	if err != nil {
+		return fmt.Errorf("%s/clone: %w", dev, err)
+	}
+	dir := dev + "/" + n
+
+	run.Stdin, run.Stdout, run.Stderr = a.stdin, a.stdout, a.stderr
+	run.Env = append(os.Environ(), "CLONE_N="+n, "CLONE_DEV="+dir, "CLONE9P_ADDR="+c.addr)
+	if f, err := c.open(dir+"/ifname", p9.ReadOnly); err == nil {
+		if name, err := readLine(f); err == nil {
+			run.Env = append(run.Env, "CLONE_IFNAME="+name)
+		}
+		f.Close()
+	}
+
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(signals)
+
+	if enter {
+		pid, err := listen.ServerPID(c.conn)
+		if err != nil {
+			return fmt.Errorf("--enter: %w", err)
+		}
+		err = private.Start(run, pid)
+		if err != nil {
+			return a.unrunnable(argv[0], err)
+		}
+	} else if err := run.Start(); err != nil {
+		return a.unrunnable(argv[0], err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- run.Wait() }() // ends with the command, which we wait for
+	for {
+		select {
+		case s := <-signals:
+			if !fromTerminal(s) {
+				_ = run.Process.Signal(s) // it may be gone already
+			}
+		case err := <-ended:
+			var exit *exec.ExitError
+			if err != nil && !errors.As(err, &exit) {
+				return err
+			}
+			if st := private.Status(run.ProcessState); st != 0 {
+				return status(st)
+			}
+			return nil
+		}
+	}
+}
+
+// unrunnable says why a command could not be run, with the exit status that a shell has for it.
+func (a *app) unrunnable(name string, err error) error {
+	st := cannotRun
+	switch {
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+		st = notFound
+		err = errors.New("command not found")
+	case errors.Is(err, fs.ErrPermission):
+		err = errors.New("permission denied")
+	default:
+		return err
+	}
+	fmt.Fprintf(a.stderr, "clone9p: cannot run %s: %v\n", name, err)
+	return status(st)
+}
+
+// fromTerminal reports whether a signal may come from the terminal, which has sent it to the command too.
+func fromTerminal(s os.Signal) bool {
+	if s != syscall.SIGINT && s != syscall.SIGQUIT {
+		return false
+	}
+	tty, err := os.Open("/dev/tty")
+	if err != nil {
+		return false
+	}
+	defer tty.Close()
+	foreground, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	return err == nil && foreground == unix.Getpgrp()
+}
+
+// readLine returns the first line of a text file of the server.
+func readLine(f p9.File) (string, error) {
+	buf := make([]byte, 4096)
+	n, err := f.ReadAt(buf, 0)
+	if err != nil && err != io.EOF {
+		return "", plain(err)
+	}
+	line, _, _ := strings.Cut(string(buf[:n]), "\n")
+	if line == "" {
+		return "", errors.New("the file is empty")
+	}
+	return line, nil
+}
