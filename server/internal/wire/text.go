@@ -238,7 +238,7 @@ func appendField(b []byte, d Dialect, name string, p any, max int) []byte {
 	case *uint64:
 		b = appendNumber(b, name, *p, 64)
 	case *[]byte:
-		b = appendQuoted(b, *p, max)
+		b = AppendQuoted(b, *p, max)
 	case *Qid:
 		b = p.AppendText(b)
 	case *Stat:
@@ -251,7 +251,7 @@ func appendField(b []byte, d Dialect, name string, p any, max int) []byte {
 			if i > 0 {
 				b = append(b, ' ')
 			}
-			b = appendQuoted(b, s, max)
+			b = AppendQuoted(b, s, max)
 		}
 		b = append(b, ']')
 	case Qids:
@@ -326,8 +326,9 @@ next:
 	return t, true
 }
 
-// appendQuoted appends s in single quotes: what is printable as it is, the rest escaped.
-func appendQuoted(b, s []byte, max int) []byte {
+// AppendQuoted appends s in single quotes: what is printable as it is, the rest escaped as in Go. Of a string longer than max, unless that is
+// negative, it shows the beginning and the length.
+func AppendQuoted(b, s []byte, max int) []byte {
 	rest := 0
 	if max >= 0 && len(s) > max {
 		s, rest = s[:max], len(s)
