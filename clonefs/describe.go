@@ -23,9 +23,11 @@ type MessageInfo struct {
 
 // FileInfo describes one file.
 type FileInfo struct {
-	Name string
-	Mode p9.FileMode // permission bits
-	Help string
+	Name   string
+	Mode   p9.FileMode // permission bits
+	Help   string
+	Holds  bool // an open is a reference to the conversation
+	Stream bool // reads and writes may wait; the others are text
 }
 
 // Describe returns what d's tables say. It returns the error that [New] would.
@@ -49,13 +51,21 @@ func (t *table) describe() Info {
 		i.Messages = append(i.Messages, MessageInfo{m.word, m.args, m.help, m.super})
 	}
 	for _, e := range t.files {
-		i.Files = append(i.Files, FileInfo{e.name, e.mode, e.help})
+		i.Files = append(i.Files, e.info())
 	}
-	i.Shared = []FileInfo{{"clone", t.mode, cloneHelp}, {"help", 0o444, helpHelp}, {"stats", 0o444, statsHelp}}
+	i.Shared = []FileInfo{
+		{Name: "clone", Mode: t.mode, Help: cloneHelp, Holds: true},
+		{Name: "help", Mode: 0o444, Help: helpHelp},
+		{Name: "stats", Mode: 0o444, Help: statsHelp},
+	}
 	for _, e := range t.shared {
-		i.Shared = append(i.Shared, FileInfo{e.name, e.mode, e.help})
+		i.Shared = append(i.Shared, e.info())
 	}
 	return i
+}
+
+func (e *entry) info() FileInfo {
+	return FileInfo{e.name, e.mode, e.help, e.holds, e.kind == kindStream}
 }
 
 // Help renders the description as the device's help file has it.
