@@ -52,11 +52,14 @@
 // NOTAG in Tversion and Rversion, afid NOFID, n_uname NOUID, and a Twstat changes nothing. In a reply `...` at the end of the
 // line leaves the fields that are not named uncompared.
 //
-// A number is written as in Go, an octal one also with a bare zero before it, as ~0 (all ones), or as names joined by |: NOTAG, NOFID, NOUID, OREAD, OTRUNC, O_RDWR, DMDIR, S_IFREG,
-// DT_DIR, GETATTR_BASIC, SETATTR_SIZE, ENOENT and so on, see symbols.go. A string is a bare word, or anything in single quotes with Go's
-// escapes; 'x'*100 repeats it. Quoted, it is compared as it stands; in a bare word of a reply * stands for anything.
-// A qid is PATH.VERSION or PATH.VERSION.LETTERS (wire.Qid.AppendText); each part may be *, as may the whole. A list is [A B], and one element needs no
-// brackets. A stat is (FIELD VALUE ...). The data of a directory read may be written [(FIELD VALUE ...) ...], one for each stat or entry.
+// A number is written as in Go, an octal one also with a bare zero before it, as ~0 (all ones), or as names joined by |: NOTAG, NOFID,
+// NOUID, OREAD, OTRUNC, O_RDWR, DMDIR, S_IFREG, DT_DIR, GETATTR_BASIC, SETATTR_SIZE, ENOENT and so on, see symbols.go. A string is a bare
+// word, or anything in single quotes with Go's escapes; 'x'*100 repeats it. Quoted, it is compared as it stands; in a bare word of
+// a reply * stands for anything.
+//
+// A qid is PATH.VERSION or PATH.VERSION.LETTERS (wire.Qid.AppendText); each part may be *, as may any whole value. A list is [A B], and
+// one element needs no brackets. A stat is (FIELD VALUE ...). The data of a directory read may be written [(FIELD VALUE ...) ...], one for
+// each stat or entry.
 //
 // $NAME in a word stands for a value. In a reply a $NAME that has none yet takes the value found there, also as the
 // path of a qid; elsewhere it must have one. $dialect is the dialect in which `dialects` runs the file.

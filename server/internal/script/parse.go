@@ -2,6 +2,7 @@ package script
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -196,6 +197,9 @@ func nameLen(s string) int {
 	}
 	return len(s)
 }
+
+// merge adds what a match found.
+func (vs vars) merge(found vars) { maps.Copy(vs, found) }
 
 // fields are the pairs of a message or a stat.
 type fields struct {

@@ -289,8 +289,8 @@ func appendNumber(b []byte, name string, v uint64, bits int) []byte {
 // qidLetters name the bits of Qid.Type, from the highest.
 const qidLetters = "daxmAtsl"
 
-// AppendText appends q as PATH.VERSION, and after another dot a letter for each bit of its type: d directory, a append only, x exclusive, m mounted, A
-// authentication, t temporary, s symbolic link, l link.
+// AppendText appends q as PATH.VERSION, and after another dot a letter for each bit of its type: d directory, a append only,
+// x exclusive, m mounted, A authentication, t temporary, s symbolic link, l link.
 func (q Qid) AppendText(b []byte) []byte {
 	b = append(b, "0x"...)
 	b = strconv.AppendUint(b, q.Path, 16)
