@@ -249,18 +249,36 @@ func (c *session) renameIn(from p9.File, fromNode *node, oldName string, to p9.F
 		return err
 	}
 	for _, f := range c.srv.tree.renamed(fromNode, oldName, toNode, newName) {
-		dir := to
-		if f.node.parent != toNode { // deeper in a directory that moved
-			p, err := c.parent(c.ctx, f)
-			if err != nil {
-				continue
+		f.renamed(func() {
+			dir := to
+			if f.node.parent != toNode { // deeper in a directory that moved
+				names := c.srv.tree.names(f.node)
+				d, err := c.srv.directoryAt(c.ctx, f.root.user, names[:len(names)-1])
+				if err != nil { // removed since by somebody outside: there is no directory to tell of
+					return
+				}
+				f.dirs = append(f.dirs, d) // p9 promises that newDir lives as long as the file
+				dir = d
 			}
-			defer c.closeFid(p)
-			dir = p.file
-		}
-		f.file.Renamed(dir, c.srv.tree.name(f.node))
+			f.file.Renamed(dir, c.srv.tree.name(f.node))
+		})
 	}
 	return nil
+}
+
+// directoryAt walks to names without any exclusion: the caller has all there is.
+func (s *Server) directoryAt(ctx context.Context, u p9ext.User, names []string) (p9.File, error) {
+	dir, err := s.attachRoot(ctx, u)
+	for _, name := range names {
+		if err != nil {
+			return nil, err
+		}
+		var next p9.File
+		_, next, err = dir.Walk([]string{name})
+		dir.Close()
+		dir = next
+	}
+	return dir, err
 }
 
 // parent makes a fid, in no table, of the directory that f's file is in.

@@ -150,6 +150,11 @@ func (c *session) statEntries(ctx context.Context, f *fid, pos dirPos, count uin
 
 // statEntry is the stat of name in the directory f.
 func (c *session) statEntry(ctx context.Context, f *fid, name string) (wire.Stat, error) {
+	end, err := c.srv.tree.still(ctx, f.node)
+	if err != nil {
+		return wire.Stat{}, err
+	}
+	defer end()
 	_, file, err := c.walkFile(ctx, f.file, f.node, []string{name})
 	if err != nil {
 		return wire.Stat{}, err

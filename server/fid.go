@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"sync"
 
 	"github.com/clone9p/clone9p/p9ext"
 	"github.com/clone9p/clone9p/server/internal/wire"
@@ -37,6 +38,10 @@ type fid struct {
 	path    *pathState // of a text file: how far it was written; nil in sessions that do not pad
 	records records    // of a blocking file: reads that are not to be answered with the next record
 	zeros   zeroRun
+
+	closeMu sync.Mutex // keeps a rename and the Close of one p9.File apart; guards what follows
+	closed  bool
+	dirs    []p9.File // directories that Renamed was told of: they go with the file
 
 	// The receiving goroutine or, with state opening, the worker that has the fid uses these.
 	dir   dirPos
@@ -135,10 +140,18 @@ func (c *session) closeFid(f *fid) {
 		return // the file belongs to another fid
 	}
 	c.mu.Lock()
-	closed := f.state == broken
+	done := f.state == broken
 	c.mu.Unlock()
+	f.closeMu.Lock()
+	f.closed = true
+	dirs := f.dirs
+	f.dirs = nil
+	f.closeMu.Unlock()
+	for _, d := range dirs {
+		d.Close()
+	}
 	var err error
-	if !closed {
+	if !done {
 		_, err = guard(c, func() (struct{}, error) { return struct{}{}, f.file.Close() })
 	}
 	if err != nil {
@@ -146,6 +159,15 @@ func (c *session) closeFid(f *fid) {
 	}
 	if f.node.shared != nil {
 		c.srv.tree.leave(f)
+	}
+}
+
+// renamed calls fn, which tells f's file of a rename, unless the file is closed.
+func (f *fid) renamed(fn func()) {
+	f.closeMu.Lock()
+	defer f.closeMu.Unlock()
+	if !f.closed {
+		fn()
 	}
 }
 

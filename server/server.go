@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/clone9p/clone9p/p9ext"
+	"github.com/clone9p/clone9p/server/internal/wire"
 	"github.com/hugelgupf/p9/p9"
 	"github.com/rs/zerolog"
 )
@@ -43,9 +43,6 @@ const (
 	DefaultHelloTimeout = 30 * time.Second
 )
 
-// minMessage is the smallest msize a session agrees on: room for a stat of a file with names of decent length.
-const minMessage = 256
-
 func (c *Config) setDefaults() {
 	setDefault(&c.MaxMessage, DefaultMaxMessage)
 	setDefault(&c.MaxConns, DefaultMaxConns)
@@ -55,7 +52,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.MaxDepth, DefaultMaxDepth)
 	setDefault(&c.WriteTimeout, DefaultWriteTimeout)
 	setDefault(&c.HelloTimeout, DefaultHelloTimeout)
-	c.MaxMessage = max(c.MaxMessage, minMessage)
+	c.MaxMessage = max(c.MaxMessage, wire.MinMsize)
 }
 
 func setDefault[T comparable](p *T, def T) {
@@ -283,7 +280,3 @@ func (s *Server) Stats() Stats {
 		Flushes:       s.stats.flushes.Load(),
 	}
 }
-
-var _ interface {
-	AttachUser(context.Context, p9ext.User) (p9.File, error)
-} = p9ext.Attacher(nil)

@@ -350,7 +350,7 @@ func (c *session) version(m *wire.Msg) error {
 		c.conn.SetReadDeadline(time.Time{})
 	}
 	c.dialect, c.hello = d, true
-	if m.Msize < minMessage {
+	if m.Msize < wire.MinMsize {
 		c.hello = false
 		c.fail(m.Tag, errSmallMsize)
 		return nil

@@ -208,19 +208,37 @@ func (t *tree) lock(ctx context.Context, n *node, e exclusion) (unlock func(), e
 	if err := t.rename.rlock(ctx); err != nil {
 		return nil, err
 	}
-	op := &n.shared.op
-	if e == reads {
-		if err := op.rlock(ctx); err != nil {
-			t.rename.runlock()
-			return nil, err
-		}
-		return func() { op.runlock(); t.rename.runlock() }, nil
-	}
-	if err := op.lock(ctx); err != nil {
+	op, err := n.shared.lock(ctx, e)
+	if err != nil {
 		t.rename.runlock()
 		return nil, err
 	}
-	return func() { op.unlock(); t.rename.runlock() }, nil
+	return func() { op(); t.rename.runlock() }, nil
+}
+
+// lock is the part of tree.lock that concerns one path. The caller has the tree's lock against renames.
+func (s *shared) lock(ctx context.Context, e exclusion) (unlock func(), err error) {
+	if e == reads {
+		if err := s.op.rlock(ctx); err != nil {
+			return nil, err
+		}
+		return s.op.runlock, nil
+	}
+	if err := s.op.lock(ctx); err != nil {
+		return nil, err
+	}
+	return s.op.unlock, nil
+}
+
+// still keeps everything from being renamed, for walks: a new fid enters the tree by the name under which it was found.
+func (t *tree) still(ctx context.Context, n *node) (end func(), err error) {
+	if n.shared == nil {
+		return func() {}, nil
+	}
+	if err := t.rename.rlock(ctx); err != nil {
+		return nil, err
+	}
+	return t.rename.runlock, nil
 }
 
 // An rwlock is a lock for many readers or one writer whose waiters can give up. A writer that waits bars new readers for writerTurn only, then lets

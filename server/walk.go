@@ -243,7 +243,7 @@ func (c *session) dismiss(f *fid) {
 }
 
 // walkNames walks from f and returns a new fid of number id when all names were found, and the qids of those that were.
-// No name at all found is an error; fewer than asked for is none, as walk(5) has it.
+// See partWay for fewer.
 func (c *session) walkNames(ctx context.Context, f *fid, id uint32, names []string) (*fid, []wire.Qid, error) {
 	if slices.Contains(names, "..") {
 		return c.walkDotDot(ctx, f, id, names)
@@ -251,6 +251,16 @@ func (c *session) walkNames(ctx context.Context, f *fid, id uint32, names []stri
 	if f.node.depth+len(names) > c.srv.conf.MaxDepth {
 		return nil, nil, errTooDeep
 	}
+	if f.prompt && len(names) > 0 && f.qid.Type&wire.QTDIR != 0 {
+		if g, qids, ok := c.walkAll(f, id, names); ok {
+			return g, qids, nil
+		}
+	}
+	end, err := c.srv.tree.still(ctx, f.node)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer end()
 	if len(names) == 0 {
 		_, file, err := c.walkFile(ctx, f.file, f.node, nil)
 		if err != nil {
@@ -263,12 +273,16 @@ func (c *session) walkNames(ctx context.Context, f *fid, id uint32, names []stri
 	if f.qid.Type&wire.QTDIR == 0 {
 		return nil, nil, errNotDir
 	}
-	if f.prompt {
-		if g, qids, ok := c.walkAll(f, id, names); ok {
-			return g, qids, nil
-		}
-	}
 	return c.walkEach(ctx, f, id, names)
+}
+
+// partWay is the error of a walk whose name number i was not found. By walk(5) a walk that fails after its first name succeeds with fewer qids;
+// so it does in 9P2000 and .u. In .L it fails as a whole: Linux takes both as the same, and p9.Client takes fewer qids for all.
+func (c *session) partWay(i int, err error) error {
+	if i == 0 || c.dialect == wire.P9L {
+		return err
+	}
+	return nil
 }
 
 // walkAll walks all names with one call, which a Prompt file allows.
@@ -296,17 +310,14 @@ func (c *session) walkEach(ctx context.Context, f *fid, id uint32, names []strin
 	for i, name := range names {
 		if i > 0 && qids[i-1].Type&wire.QTDIR == 0 {
 			cur.Close()
-			return nil, qids, nil
+			return nil, qids, c.partWay(i, errNotDir)
 		}
 		q, next, err := c.walkFile(ctx, cur, n, []string{name})
 		if i > 0 {
 			cur.Close()
 		}
 		if err != nil {
-			if i == 0 {
-				return nil, nil, err
-			}
-			return nil, qids, nil
+			return nil, qids, c.partWay(i, err)
 		}
 		_, prompt := next.(p9ext.Prompt)
 		n = c.srv.tree.child(n, name, prompt)
@@ -318,13 +329,15 @@ func (c *session) walkEach(ctx context.Context, f *fid, id uint32, names []strin
 	return g, qids, nil
 }
 
-// walkFile is one Walk of p9.File with the exclusion it is promised.
+// walkFile is one Walk of p9.File with the exclusion it is promised. The caller keeps the tree still.
 func (c *session) walkFile(ctx context.Context, file p9.File, n *node, names []string) (wire.Qid, p9.File, error) {
-	unlock, err := c.srv.tree.lock(ctx, n, reads)
-	if err != nil {
-		return wire.Qid{}, nil, err
+	if n.shared != nil {
+		unlock, err := n.shared.lock(ctx, reads)
+		if err != nil {
+			return wire.Qid{}, nil, err
+		}
+		defer unlock()
 	}
-	defer unlock()
 	if len(names) > 0 && c.srv.tree.gone(n) {
 		return wire.Qid{}, nil, p9ext.ErrNotExist
 	}
@@ -367,10 +380,7 @@ func (c *session) walkDotDot(ctx context.Context, f *fid, id uint32, names []str
 			if g != nil {
 				c.closeFid(g)
 			}
-			if i == 0 {
-				return nil, nil, err
-			}
-			return nil, qids, nil
+			return nil, qids, c.partWay(i, err)
 		}
 		if g != nil {
 			c.closeFid(g)
