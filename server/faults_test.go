@@ -127,7 +127,9 @@ func TestFaultRename(t *testing.T) {
 	c.send(read(6, 3, 0, 100))
 	c.rpc(rename, wire.Rrenameat)
 	c.rpc(&wire.Msg{Type: wire.Tsetattr, Tag: 10, Fid: 3, SetAttr: wire.SetAttr{Valid: wire.SetSize}}, wire.Rsetattr)
-	c.send(read(7, 2, 0, 100), &wire.Msg{Type: wire.Tsetattr, Tag: 12, Fid: 2, SetAttr: wire.SetAttr{Valid: wire.SetSize}})
+	c.send(read(7, 2, 0, 100))
+	waitFor(t, func() bool { return d.deafReads.Load() == 1 })
+	c.send(&wire.Msg{Type: wire.Tsetattr, Tag: 12, Fid: 2, SetAttr: wire.SetAttr{Valid: wire.SetSize}})
 	for range 20 {
 		c.rpc(getattr(11, 2), wire.Rgetattr)
 		c.rpc(read(11, 4, 0, 10), wire.Rread)

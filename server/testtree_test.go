@@ -34,6 +34,7 @@ type device struct {
 	written  [][]byte
 
 	opens, closes atomic.Int64
+	deafReads     atomic.Int64 // begun
 	users         []p9ext.User
 	deaf          chan struct{} // closed: deaf reads return
 }
@@ -328,6 +329,7 @@ func (f *doorFile) OpenContext(ctx context.Context, _ p9.OpenFlags) (p9.QID, uin
 type deafFile struct{ plainFile }
 
 func (f *deafFile) ReadAt(p []byte, off int64) (int, error) {
+	f.d.deafReads.Add(1)
 	<-f.d.deaf
 	return 0, io.EOF
 }
