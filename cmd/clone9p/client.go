@@ -124,6 +124,9 @@ var errLost = errors.New("the connection to the server is lost")
 
 // plain takes p9.Client's own words from an error: what remains is what the server said.
 func plain(err error) error {
+	if err == nil {
+		return nil
+	}
 	var errno linux.Errno
 	if errors.As(err, &errno) {
 		return errno
@@ -303,8 +306,13 @@ Nothing is added: a frame written to ethfoo/N/tx goes out as it is, and a messag
 			if err == nil && n < len(p) {
 				err = io.ErrShortWrite
 			}
+			if err = plain(err); errors.Is(err, linux.EINVAL) && path.Base(args[0]) == "ctl" {
+				// 9P2000.L carries the number of an error and not its words, which name the bad message.
+				dev, _, _ := strings.Cut(strings.TrimLeft(args[0], "/"), "/")
+				return fmt.Errorf("%s: %w (clone9p read /%s/help lists its messages)", args[0], err, dev)
+			}
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], plain(err))
+				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			return nil
 		}

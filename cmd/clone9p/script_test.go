@@ -59,6 +59,9 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// noSleep is the setting of GORACE under which a program with the race detector does not sleep a second before it exits.
+const noSleep = "atexit_sleep_ms=0"
+
 // setup starts the server in this process.
 func setup(e *testscript.Env) error {
 	tree, err := clonefs.New(clonefs.Config{}, boxes())
@@ -82,6 +85,7 @@ func setup(e *testscript.Env) error {
 	})
 	e.Setenv("CLONE9P_ADDR", "unix!"+filepath.Join(e.WorkDir, "box"))
 	e.Setenv("XDG_RUNTIME_DIR", e.WorkDir)
+	e.Setenv("GORACE", noSleep)
 	e.Values["serve"] = new(process)
 	return nil
 }
@@ -138,8 +142,8 @@ func (s *boxStream) Close() error { return nil }
 
 // A process is the server that a script started.
 type process struct {
-	cmd *exec.Cmd
-	log *os.File
+	cmd    *exec.Cmd     // nil when there is none
+	logged chan struct{} // closed when its log has ended: no process that could write it is left
 }
 
 // cmdServe is the command serve.
@@ -155,23 +159,24 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	path := ts.MkAbs("s")
 	cmd := exec.Command(self, append([]string{"serve", "--listen", "unix!" + path, "--log-format", "json", "--log-level", "debug"}, args...)...)
-	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+ts.Getenv("WORK"))
+	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+ts.Getenv("WORK"), "GORACE="+noSleep)
 	cmd.Dir = ts.MkAbs(".")
 	r, w, err := os.Pipe()
 	ts.Check(err)
 	cmd.Stderr = w
-	p.log, err = os.Create(ts.MkAbs("log"))
+	log, err := os.Create(ts.MkAbs("log"))
 	ts.Check(err)
 	ts.Check(cmd.Start())
 	w.Close()
-	p.cmd = cmd
-	pid := make(chan string, 1)
 	logged := make(chan struct{})
+	p.cmd, p.logged = cmd, logged
+	pid := make(chan string, 1)
 	go func() { // ends with the last process that writes the log
 		defer close(logged)
 		defer r.Close()
+		defer log.Close()
 		for b := bufio.NewScanner(r); b.Scan(); {
-			fmt.Fprintln(p.log, b.Text())
+			fmt.Fprintln(log, b.Text())
 			if _, rest, ok := strings.Cut(b.Text(), `"pid":`); ok && strings.Contains(rest, `"serving"`) {
 				n, _, _ := strings.Cut(rest, ",")
 				pid <- n
@@ -180,12 +185,11 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 		close(pid)
 	}()
 	ts.Defer(func() {
-		if p.cmd != nil {
-			p.cmd.Process.Kill()
-			p.cmd.Wait()
+		if p.cmd == cmd {
+			cmd.Process.Kill()
+			cmd.Wait()
 		}
 		<-logged
-		p.log.Close()
 	})
 	n := <-pid
 	if n == "" {
@@ -212,6 +216,7 @@ func cmdEnd(ts *testscript.TestScript, neg bool, args []string) {
 	if st := fmt.Sprint(p.cmd.ProcessState.ExitCode()); st != args[1] {
 		ts.Fatalf("exit status %s, want %s", st, args[1])
 	}
+	<-p.logged
 	p.cmd = nil
 }
 

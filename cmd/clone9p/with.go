@@ -41,7 +41,8 @@ a signal killed it). When CMD ends the conversation is over, unless CMD made it 
 SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to CMD.
 
 With --enter CMD runs inside the network namespace of the server, which is one of its own when the server may not
-administer that of the machine; it needs a unix socket as address, and to be the server's user or root.`,
+administer that of the machine. An ordinary user's CMD can configure interfaces, ping and run tcpdump in there. It
+takes a unix socket as address, and being the server's user or root.`,
 		Example: `  clone9p with ethfoo --enter -- sh -c 'clone9p write $CLONE_DEV/ctl up; ip link show $CLONE_IFNAME'`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()
