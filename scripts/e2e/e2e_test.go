@@ -101,7 +101,7 @@ func build(dir string) error {
 		return nil
 	}
 	if built.server == "" {
-		built.server = filepath.Join(dir, "clone9p")
+		built.server = filepath.Join(dir, "e2e-server")
 		if err := goBuild(built.server, "cmd/clone9p"); err != nil {
 			return err
 		}

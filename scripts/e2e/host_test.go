@@ -97,8 +97,8 @@ func (h *host) ifaces() (any, error) {
 	return list, err
 }
 
-// wantNoIfaces wants every interface gone before limit is over.
-func (h *host) wantNoIfaces(limit time.Duration) {
+// wantNoIfaces wants every interface gone before limit is over, and reports whether that is so.
+func (h *host) wantNoIfaces(limit time.Duration) bool {
 	begin := time.Now()
 	for ; ; time.Sleep(time.Millisecond) {
 		all, err := h.server.ifaces()
@@ -106,15 +106,15 @@ func (h *host) wantNoIfaces(limit time.Duration) {
 		switch {
 		case err != nil:
 			h.t.Error(err)
-			return
+			return false
 		case len(all) == 0:
 			if took > limit/10 {
 				h.t.Logf("the last interface went after %v", took.Round(time.Millisecond))
 			}
-			return
+			return true
 		case took > limit:
 			h.t.Errorf("%d interfaces are left after %v, %s among them", len(all), limit, all[0].Name)
-			return
+			return false
 		}
 	}
 }
@@ -171,6 +171,9 @@ func (h *host) captured(iface string) (any, error) {
 		n, from, err := unix.Recvfrom(fd, buf, 0)
 		if err == unix.EAGAIN {
 			return list, nil
+		}
+		if err == unix.ENETDOWN {
+			continue // says once that the interface is down, or was
 		}
 		if err != nil {
 			return nil, fmt.Errorf("packet socket on %s: %w", iface, err)

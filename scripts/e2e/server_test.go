@@ -54,26 +54,38 @@ func startServer(identity string) (_ *server, err error) {
 			err = fmt.Errorf("%v: %w\nits log:\n%s", s.cmd, err, s.log.since(0, 40))
 		}
 	}()
+	// It listens first and then enters its namespace: only both together are a start.
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		err := s.ready()
 		if err == nil {
-			c.Close()
-			break
+			return s, nil
 		}
 		if !s.alive() {
 			return nil, fmt.Errorf("has ended: %v", s.waitErr)
 		}
 		if time.Now().After(end) {
-			return nil, fmt.Errorf("accepts no connections: %w", err)
+			return nil, err
 		}
 	}
-	if s.netns, err = os.Open(fmt.Sprintf("/proc/%d/ns/net", s.cmd.Process.Pid)); err != nil {
-		return nil, err
+}
+
+// ready reports whether the server accepts connections and is in its namespace, of which s then has a descriptor.
+func (s *server) ready() error {
+	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.port))
+	if err != nil {
+		return fmt.Errorf("accepts no connections: %w", err)
 	}
-	if same, err := sameNamespace(s.netns); err != nil || same {
-		return nil, fmt.Errorf("is in this machine's own network namespace, want a private one (%v)", err)
+	c.Close()
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", s.cmd.Process.Pid))
+	if err != nil {
+		return err
 	}
-	return s, nil
+	if same, err := sameNamespace(ns); err != nil || same {
+		ns.Close()
+		return fmt.Errorf("is in this machine's own network namespace, want a private one (%v)", err)
+	}
+	s.netns = ns
+	return nil
 }
 
 // freePort returns a tcp port of the loopback interface that nobody listens on.

@@ -500,7 +500,7 @@ func caseServerGone(t *T) {
 	r := t.reader(c.at("rx"))
 	r.blocked()
 	t.call("server-kill", s, nil)
-	if it := r.next(); it.err == nil {
+	if it := r.frames(); it.err == nil {
 		t.Errorf("the blocked read gives %d bytes, want an error", len(it.data))
 	} else {
 		t.Logf("the blocked read: %v", it.err)
@@ -572,7 +572,11 @@ func caseThreads(t *T, size int) {
 		}
 		r.blocked()
 		t.Logf("%s: records a thread: %v", how, perThread)
-		r.kill(unix.SIGKILL)
+		if how == "-pread=true" {
+			r.kill(unix.SIGKILL)
+		} else {
+			r.drain(src)
+		}
 	}
 }
 

@@ -79,6 +79,9 @@ func prepare() error {
 		}
 	}
 	_ = os.Chmod("/tmp", 0o1777)
+	if err := os.Symlink("/proc/self/fd", "/dev/fd"); err != nil {
+		return err
+	}
 	order, err := os.ReadFile("/modules/order")
 	if err != nil {
 		return err

@@ -168,6 +168,39 @@ func (r *reader) next() item {
 // blocked waits until the reader waits in read(2).
 func (r *reader) blocked() { r.t.waitReading(r.cmd.Process.Pid, r.path) }
 
+// frames passes over what is read up to the first item that is no frame.
+func (r *reader) frames() item {
+	for {
+		if it := r.next(); it.err != nil || len(it.data) == 0 {
+			return it
+		}
+	}
+}
+
+// drain kills a reader whose threads share the offset of their descriptor. Linux wakes the one that reads, but the others wait for its lock
+// uninterruptibly, and each in turn reads once more: they are given frames until all have died.
+func (r *reader) drain(src *source) {
+	if err := r.cmd.Process.Kill(); err != nil {
+		r.t.Fatalf("kill: %v", err)
+	}
+	ended := make(chan struct{})
+	go func() { // ends with the reader, which the frames see to
+		_ = r.cmd.Wait()
+		close(ended)
+	}()
+	for end := time.Now().Add(soon); ; {
+		select {
+		case <-ended:
+			return
+		case <-time.After(50 * time.Millisecond):
+			src.send(1)
+		}
+		if time.Now().After(end) {
+			r.t.Fatalf("the killed reader of %s does not end though frames come", r.path)
+		}
+	}
+}
+
 // kill sends the reader a signal that ends it, and wants it ended soon.
 func (r *reader) kill(sig unix.Signal) { r.t.kill(r.cmd, sig) }
 
