@@ -126,7 +126,9 @@ func parseGroup(words []string, inside bool) (p pattern, rest []string, err erro
 				return nil, nil, err
 			}
 			p = append(p, argument{optional: group})
-		case w != "..." && strings.HasSuffix(w, "..."):
+		case w == "...":
+			return nil, nil, errors.New("... without a word before it")
+		case strings.HasSuffix(w, "..."):
 			p = append(p, argument{rest: true})
 		default:
 			p = append(p, argument{literals: literals(w)})

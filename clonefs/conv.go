@@ -64,7 +64,7 @@ func newConv(d *device, n int, u *User) *Conv {
 	if u.IsNobody() { // whoever can attach at all is nobody
 		c.chmod, c.mode = true, 0o666
 	}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.ctx, c.cancel = context.WithCancel(d.fs.ctx)
 	return c
 }
 

@@ -67,6 +67,9 @@ type FS struct {
 	devices []*device // sorted by name
 	byName  map[string]*device
 
+	ctx    context.Context // ends with the tree
+	cancel context.CancelFunc
+
 	paths   atomic.Uint64  // the last qid.path given out
 	running sync.WaitGroup // conversations and what counts as such, up to the end of their drivers' Close
 	closed  atomic.Bool
@@ -83,6 +86,7 @@ const rootPath = 1 // qid.path of the root
 func New(c Config, drivers ...Driver) (*FS, error) {
 	fs := &FS{log: c.Log, start: time.Now(), byName: make(map[string]*device)}
 	fs.paths.Store(rootPath)
+	fs.ctx, fs.cancel = context.WithCancel(context.Background())
 	fs.self = User{UID: uint32(max(0, os.Getuid())), GID: uint32(max(0, os.Getgid())), Addr: "self", Proven: true}
 	fs.self.Name = strconv.Itoa(int(fs.self.UID))
 	fs.super = fs.self.UID
@@ -193,6 +197,7 @@ func (fs *FS) Close(ctx context.Context) error {
 	for _, d := range fs.devices {
 		d.close()
 	}
+	fs.cancel() // and with it the Clones that still run
 	done := make(chan struct{})
 	go func() { // ends with the drivers' last Close
 		fs.running.Wait()

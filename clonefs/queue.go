@@ -47,15 +47,9 @@ type Queue struct {
 	spare      [][]byte // buffers to be used again, the last used last
 	spareBytes int      // their capacity
 
-	first, last *waiting                   // readers that wait, in the order they came
-	asleep      *waiting                   // the first of them that was not woken; those before it were, and come back
-	waiters     int                        // how many there are
-	woken       int                        // how many of them stand before asleep
-	index       map[p9ext.Waiter]*waiting  // the same readers by identity, when there are many
-	idle        *waiting                   // list elements to be used again, through next
-	idles       int                        // how many
-	sleeper     *sleeper                   // one to be used again
-	room        map[chan struct{}]struct{} // who waits in PushContext
+	readers waitlist                   // those who wait; the woken ones come back
+	sleeper *sleeper                   // one to be used again
+	room    map[chan struct{}]struct{} // who waits in PushContext
 }
 
 // A record is what lies in the ring: b[off:].
@@ -65,17 +59,7 @@ type record struct {
 	owned bool // b belongs to this queue alone and may be used again
 }
 
-// A waiting is a reader in the list.
-type waiting struct {
-	w          p9ext.Waiter
-	prev, next *waiting
-	woken      bool
-}
-
-const (
-	maxSpare   = 64 << 10 // bytes of buffers a queue keeps for later
-	fewWaiters = 64       // so many waiters are found by looking through the list; and so many list elements are kept for later
-)
+const maxSpare = 64 << 10 // bytes of buffers a queue keeps for later
 
 var (
 	_ Stream           = (*Queue)(nil)
@@ -262,16 +246,6 @@ func (q *Queue) ReadContext(ctx context.Context, p []byte, off int64) (int, erro
 	}
 }
 
-// A sleeper is the waiter of a goroutine.
-type sleeper struct{ c chan struct{} }
-
-func (s *sleeper) Wake() {
-	select {
-	case s.c <- struct{}{}:
-	default:
-	}
-}
-
 // PollRead is p9ext.ReadPoller's. off means nothing. A read of no bytes takes nothing and never waits.
 func (q *Queue) PollRead(p []byte, off int64, w p9ext.Waiter) (int, error) {
 	if len(p) == 0 {
@@ -279,23 +253,21 @@ func (q *Queue) PollRead(p []byte, off int64, w p9ext.Waiter) (int, error) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.first != nil {
-		if e := q.find(w); e != nil {
-			if !e.woken {
-				return 0, p9ext.ErrWait
-			}
-			at := 0
-			for f := q.first; f != e && at < q.n; f = f.next {
-				at++
-			}
-			q.forget(e)
-			return q.take(p, at)
+	if e := q.readers.find(w); e != nil {
+		if !e.woken {
+			return 0, p9ext.ErrWait
 		}
+		at := 0
+		for f := q.readers.first; f != e && at < q.n; f = f.next {
+			at++
+		}
+		q.readers.forget(e)
+		return q.take(p, at)
 	}
-	if q.woken < q.ready() || q.ended() {
-		return q.take(p, q.woken)
+	if q.readers.woken < q.ready() || q.ended() {
+		return q.take(p, q.readers.woken)
 	}
-	q.park(w)
+	q.readers.park(w)
 	return 0, p9ext.ErrWait
 }
 
@@ -303,8 +275,8 @@ func (q *Queue) PollRead(p []byte, off int64, w p9ext.Waiter) (int, error) {
 func (q *Queue) Unpoll(w p9ext.Waiter) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if e := q.find(w); e != nil {
-		q.forget(e)
+	if e := q.readers.find(w); e != nil {
+		q.readers.forget(e)
 		q.wake()
 	}
 }
@@ -334,19 +306,12 @@ func (q *Queue) ready() int {
 
 // wake wakes the waiters for whom something lies there, and all when nothing will come any more. q.mu is held.
 func (q *Queue) wake() {
-	if q.woken == q.waiters {
-		return
-	}
 	ready := q.ready()
 	if q.ended() {
-		ready = q.waiters
+		ready = q.readers.n
 	}
-	for q.asleep != nil && q.woken < ready {
-		e := q.asleep
-		q.asleep = e.next
-		q.woken++
-		e.woken = true
-		e.w.Wake()
+	for q.readers.asleep != nil && q.readers.woken < ready {
+		q.readers.wake()
 	}
 }
 
@@ -447,14 +412,14 @@ func (q *Queue) over(n int) bool {
 
 // makeRoom drops the oldest records until n bytes more fit, but leaves every woken waiter something to find. q.mu is held.
 func (q *Queue) makeRoom(n int) {
-	for q.over(n) && q.n >= q.woken {
+	for q.over(n) && q.n >= q.readers.woken {
 		q.drop()
 	}
 }
 
 // trim drops the oldest records beyond the limits; what is reserved stays. q.mu is held.
 func (q *Queue) trim() {
-	for q.n > q.woken && (q.n > q.max || q.maxBytes > 0 && q.n > 1 && q.bytes > q.maxBytes) {
+	for q.n > q.readers.woken && (q.n > q.max || q.maxBytes > 0 && q.n > 1 && q.bytes > q.maxBytes) {
 		q.drop()
 	}
 	q.wakePushers()
@@ -476,78 +441,4 @@ func (q *Queue) wakePushers() {
 		default:
 		}
 	}
-}
-
-// park appends w to the waiters. q.mu is held.
-func (q *Queue) park(w p9ext.Waiter) {
-	e := q.idle
-	if e == nil {
-		e = new(waiting)
-	} else {
-		q.idle = e.next
-		q.idles--
-	}
-	*e = waiting{w: w, prev: q.last}
-	if q.last == nil {
-		q.first = e
-	} else {
-		q.last.next = e
-	}
-	q.last = e
-	if q.asleep == nil {
-		q.asleep = e
-	}
-	q.waiters++
-	if q.index == nil && q.waiters > fewWaiters {
-		q.index = make(map[p9ext.Waiter]*waiting)
-		for f := q.first; f != nil; f = f.next {
-			q.index[f.w] = f
-		}
-	} else if q.index != nil {
-		q.index[w] = e
-	}
-}
-
-// forget takes e out of the waiters. q.mu is held.
-func (q *Queue) forget(e *waiting) {
-	if e.prev == nil {
-		q.first = e.next
-	} else {
-		e.prev.next = e.next
-	}
-	if e.next == nil {
-		q.last = e.prev
-	} else {
-		e.next.prev = e.prev
-	}
-	q.waiters--
-	if e.woken {
-		q.woken--
-	} else if e == q.asleep {
-		q.asleep = e.next
-	}
-	if q.index != nil {
-		delete(q.index, e.w)
-	}
-	if q.waiters == 0 {
-		q.index = nil // what a crowd needed goes with it
-	}
-	if q.idles < fewWaiters {
-		*e = waiting{next: q.idle}
-		q.idle = e
-		q.idles++
-	}
-}
-
-// find returns w's place among the waiters, or nil. q.mu is held.
-func (q *Queue) find(w p9ext.Waiter) *waiting {
-	if q.index != nil {
-		return q.index[w]
-	}
-	for e := q.first; e != nil; e = e.next {
-		if e.w == w {
-			return e
-		}
-	}
-	return nil
 }

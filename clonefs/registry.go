@@ -83,8 +83,13 @@ func (d *device) clone(ctx context.Context, u *User) (*Conv, error) {
 		n := d.numbers.take()
 		d.mu.Unlock()
 		c := newConv(d, n, u)
-		driver, err := d.table.clone(ctx, c)
+		both, release := c.with(ctx)
+		driver, err := d.table.clone(both, c)
+		release()
 		if err != nil {
+			if c.ctx.Err() != nil {
+				err = p9ext.ErrHungup
+			}
 			c.mu.Lock()
 			c.endLocked()
 			c.mu.Unlock()

@@ -29,6 +29,7 @@ type openStream struct {
 	mode   Mode
 	conv   *Conv // nil: a file of the device itself
 	once   sync.Once
+	after  func() // what to do when the stream was closed; may be nil
 
 	reader   p9ext.Reader
 	writer   p9ext.Writer
@@ -130,19 +131,26 @@ func (f *streamFile) makeShared(ctx context.Context, m Mode) (*openStream, error
 			return nil, f.failed("open", err)
 		}
 	}
-	s, err := e.open(ctx, nil, *u, m)
-	if err == nil {
-		o := newStream(s, m, nil)
-		if d.addStream(o) {
-			return o, nil
+	both, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(d.fs.ctx, cancel)
+	s, err := e.open(both, nil, *u, m)
+	stop()
+	cancel()
+	if err != nil {
+		if e.counts {
+			d.release(u)
 		}
-		o.shut()
-		err = p9ext.ErrHungup
+		return nil, f.failed("open", answer(ctx, nil, err))
 	}
+	o := newStream(s, m, nil)
 	if e.counts {
-		d.release(u)
+		o.after = func() { d.release(u) }
 	}
-	return nil, f.failed("open", answer(ctx, nil, err))
+	if !d.addStream(o) {
+		o.shut()
+		return nil, f.failed("open", p9ext.ErrHungup)
+	}
+	return o, nil
 }
 
 func newStream(s Stream, m Mode, c *Conv) *openStream {
@@ -167,6 +175,9 @@ func (o *openStream) shut() {
 		if err := o.stream.Close(); err != nil && o.conv != nil {
 			o.conv.Log().Debug().Err(err).Msg("closing a stream failed")
 		}
+		if o.after != nil {
+			o.after()
+		}
 	})
 }
 
@@ -179,9 +190,6 @@ func (f *streamFile) release(o *openStream) {
 	if c == nil {
 		o.shut()
 		f.at.dev.removeStream(o)
-		if e.counts {
-			f.at.dev.release(&f.v.user)
-		}
 		return
 	}
 	last := e.holds && c.drop() // leaving the listing comes first

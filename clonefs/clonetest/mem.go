@@ -98,7 +98,7 @@ func Mem(o MemOptions) *MemDevice {
 		},
 		Ctl: clonefs.Messages[*MemConv]{
 			{Word: "push", Args: "TEXT", Help: "a record for every reader", Do: (*MemConv).push},
-			{Word: "echo", Args: "[WORD]...", Help: "its words, divided by |, become the note", Do: (*MemConv).echo},
+			{Word: "echo", Args: "WORDS...", Help: "its words, divided by |, become the note", Do: (*MemConv).echo},
 			{Word: "speed", Args: "slow|fast", Help: "a choice", Do: (*MemConv).echo},
 			{Word: "set", Args: "NAME [to VALUE [UNIT]]", Help: "optional words", Do: (*MemConv).echo},
 			{Word: "bind", Args: "tun", Help: "a word with two forms", Do: (*MemConv).echo},

@@ -97,7 +97,6 @@ func (s *suite) badMessages() {
 func junk(args string) (words []string) {
 	for _, w := range strings.Fields(strings.NewReplacer("[", "", "]", "").Replace(args)) {
 		switch {
-		case w == "...":
 		case w == strings.ToLower(w) && !strings.ContainsAny(w, "0123456789."):
 			first, _, _ := strings.Cut(w, "|")
 			words = append(words, first)
