@@ -61,7 +61,8 @@ may administer that, private otherwise. The log says which, and how to look insi
 		RunE: func(cmd *cobra.Command, args []string) error { return a.serve(cmd.Context(), &o, ks) },
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&o.listen, "listen", nil, "`ADDR` to listen on; may be repeated (default unix!/run/clone9p.sock as root, unix!$XDG_RUNTIME_DIR/clone9p.sock otherwise)")
+	f.StringArrayVar(&o.listen, "listen", nil, "`ADDR` to listen on; may be repeated "+
+		"(default unix!/run/clone9p.sock as root, unix!$XDG_RUNTIME_DIR/clone9p.sock otherwise)")
 	f.StringArrayVar(&o.devices, "device", nil, "serve the device `NAME`; may be repeated (default all: "+names(ks)+")")
 	f.StringVar(&o.net, "net", "auto", "network namespace of the interfaces: auto, host or private (`MODE`)")
 	f.StringVar(&o.logLevel, "log-level", "info", "least `LEVEL` to log: trace, debug, info, warn, error or disabled")
@@ -74,7 +75,8 @@ may administer that, private otherwise. The log says which, and how to look insi
 	f.IntVar(&o.limits.MaxFids, "max-fids", server.DefaultMaxFids, "files that one connection may refer to at once (`N`)")
 	f.IntVar(&o.limits.MaxRequests, "max-requests", server.DefaultMaxRequests, "requests of one connection that may wait at once (`N`)")
 	f.IntVar(&o.limits.MaxAttaches, "max-attaches", server.DefaultMaxAttaches, "attached roots of one connection (`N`)")
-	f.DurationVar(&o.limits.WriteTimeout, "write-timeout", server.DefaultWriteTimeout, "cut off a client that leaves its replies unread for so long (`TIME`)")
+	f.DurationVar(&o.limits.WriteTimeout, "write-timeout", server.DefaultWriteTimeout,
+		"cut off a client that leaves its replies unread for so long (`TIME`)")
 	f.DurationVar(&o.limits.HelloTimeout, "hello-timeout", server.DefaultHelloTimeout, "cut off a connection that says nothing for so long (`TIME`)")
 	for _, k := range ks {
 		optionFlags(cmd, k)
@@ -162,7 +164,8 @@ func (a *app) serve(ctx context.Context, o *serveOptions, ks []kind) error {
 }
 
 // run serves on the listeners until a signal comes or a listener fails.
-func (a *app) run(ctx context.Context, o *serveOptions, log zerolog.Logger, ls []*listen.Listener, drivers []clonefs.Driver, signals chan os.Signal, inside bool) error {
+func (a *app) run(ctx context.Context, o *serveOptions, log zerolog.Logger, ls []*listen.Listener, drivers []clonefs.Driver,
+	signals chan os.Signal, inside bool) error {
 	var srv *server.Server
 	var tree *clonefs.FS
 	conf := clonefs.Config{

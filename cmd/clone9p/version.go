@@ -22,21 +22,9 @@ func (a *app) versionCommand() *cobra.Command {
 
 // version describes this program as the build recorded it.
 func version() string {
-	v, rev, dirty := "(devel)", "", ""
-	if info, ok := debug.ReadBuildInfo(); ok {
-		if info.Main.Version != "" {
-			v = info.Main.Version
-		}
-		for _, s := range info.Settings {
-			switch s.Key {
-			case "vcs.revision":
-				rev = " " + s.Value[:min(12, len(s.Value))]
-			case "vcs.modified":
-				if s.Value == "true" {
-					dirty = " modified"
-				}
-			}
-		}
+	v := "(devel)"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		v = info.Main.Version // a tag, or a version made of the commit's date and number; +dirty with changes
 	}
-	return fmt.Sprintf("clone9p %s%s%s %s %s/%s", v, rev, dirty, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("clone9p %s %s %s/%s", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
