@@ -60,8 +60,9 @@ type FS struct {
 	log      zerolog.Logger
 	failures failures
 	super    uint32
-	self     User // who runs the server
-	start    time.Time
+	self     User   // who runs the server
+	sec      uint64 // when the tree was made: the time of all files
+	nsec     uint64
 
 	entries []entry   // files of the root
 	devices []*device // sorted by name
@@ -84,7 +85,8 @@ const rootPath = 1 // qid.path of the root
 
 // New builds the tree of the drivers. It returns an error for a table that says nothing sensible: names that occur twice, arguments that can't be parsed.
 func New(c Config, drivers ...Driver) (*FS, error) {
-	fs := &FS{log: c.Log, start: time.Now(), byName: make(map[string]*device)}
+	now := time.Now()
+	fs := &FS{log: c.Log, sec: uint64(now.Unix()), nsec: uint64(now.Nanosecond()), byName: make(map[string]*device)}
 	fs.paths.Store(rootPath)
 	fs.ctx, fs.cancel = context.WithCancel(context.Background())
 	fs.self = User{UID: uint32(max(0, os.Getuid())), GID: uint32(max(0, os.Getgid())), Addr: "self", Proven: true}

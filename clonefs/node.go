@@ -218,7 +218,7 @@ func (v *view) getAttr(at place) (p9.QID, p9.AttrMask, p9.Attr, error) {
 	} else {
 		mode |= p9.ModeRegular
 	}
-	sec, nsec := uint64(v.fs.start.Unix()), uint64(v.fs.start.Nanosecond())
+	sec, nsec := v.fs.sec, v.fs.nsec
 	return at.qid(), attrMask, p9.Attr{
 		Mode: mode, UID: uid, GID: gid, NLink: 1, BlockSize: 4096,
 		ATimeSeconds: sec, ATimeNanoSeconds: nsec,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -56,7 +57,7 @@ type MemConv struct {
 	o    MemOptions
 
 	mu      sync.Mutex // guards all below
-	readers map[*memStream]struct{}
+	readers []*memStream
 	note    string
 	closed  bool
 }
@@ -81,7 +82,7 @@ func Mem(o MemOptions) *MemDevice {
 					return nil, err
 				}
 			}
-			v := &MemConv{dev: m, conv: c, o: o, readers: make(map[*memStream]struct{})}
+			v := &MemConv{dev: m, conv: c, o: o}
 			m.clones.Add(1)
 			m.mu.Lock()
 			defer m.mu.Unlock()
@@ -208,10 +209,14 @@ func (m *MemDevice) forget(v *MemConv) {
 
 // Push sends a record to every reader, as a network would.
 func (v *MemConv) Push(p []byte) {
-	own := append([]byte(nil), p...)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for s := range v.readers {
+	if len(v.readers) == 1 {
+		v.readers[0].Push(p) // whose queue has buffers to be used again
+		return
+	}
+	own := append([]byte(nil), p...)
+	for _, s := range v.readers {
 		s.PushOwned(own)
 	}
 }
@@ -227,7 +232,7 @@ func (v *MemConv) Readers() int {
 func (v *MemConv) EndOfFile(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for s := range v.readers {
+	for _, s := range v.readers {
 		s.CloseWithError(err)
 	}
 }
@@ -304,14 +309,16 @@ func (v *MemConv) add(s *memStream, m clonefs.Mode) *memStream {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if m.Read {
-		v.readers[s] = struct{}{}
+		v.readers = append(v.readers, s)
 	}
 	return s
 }
 
 func (s *memStream) Close() error {
 	s.v.mu.Lock()
-	delete(s.v.readers, s)
+	if i := slices.Index(s.v.readers, s); i >= 0 {
+		s.v.readers = slices.Delete(s.v.readers, i, i+1)
+	}
 	s.v.mu.Unlock()
 	return s.Queue.Close()
 }
