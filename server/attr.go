@@ -46,8 +46,8 @@ func (c *session) getattr(m *wire.Msg) {
 			c.fail(m.Tag, err)
 			return
 		}
-		a := wireAttr(q, valid, &attr)
-		c.batch = wire.AppendRgetattr(c.batch, m.Tag, &a)
+		putAttr(&m.Attr, q, valid, &attr)
+		c.batch = wire.AppendRgetattr(c.batch, m.Tag, &m.Attr)
 		return
 	}
 	tag := m.Tag
@@ -56,7 +56,8 @@ func (c *session) getattr(m *wire.Msg) {
 		if err != nil {
 			return result{}, err
 		}
-		a := wireAttr(q, valid, &attr)
+		var a wire.Attr
+		putAttr(&a, q, valid, &attr)
 		return result{reply: func(b []byte) []byte { return wire.AppendRgetattr(b, tag, &a) }}, nil
 	})
 }
@@ -71,32 +72,29 @@ func (c *session) getAttrFile(ctx context.Context, f *fid) (p9.QID, p9.AttrMask,
 	return f.file.GetAttr(p9.AttrMaskAll)
 }
 
-// wireAttr puts p9's attributes into the form of Rgetattr.
-func wireAttr(q p9.QID, v p9.AttrMask, a *p9.Attr) wire.Attr {
-	w := wire.Attr{
-		Qid:  wireQid(q),
-		Mode: uint32(a.Mode), Uid: uint32(a.UID), Gid: uint32(a.GID),
-		Nlink: uint64(a.NLink), Rdev: uint64(a.RDev),
-		Size: a.Size, Blksize: a.BlockSize, Blocks: a.Blocks,
-		AtimeSec: a.ATimeSeconds, AtimeNsec: a.ATimeNanoSeconds,
-		MtimeSec: a.MTimeSeconds, MtimeNsec: a.MTimeNanoSeconds,
-		CtimeSec: a.CTimeSeconds, CtimeNsec: a.CTimeNanoSeconds,
-		BtimeSec: a.BTimeSeconds, BtimeNsec: a.BTimeNanoSeconds,
-		Gen: a.Gen, DataVersion: a.DataVersion,
+// putAttr puts p9's attributes into the form of Rgetattr. It fills w in place: Tgetattr is what clients send most, and these structs are large.
+func putAttr(w *wire.Attr, q p9.QID, v p9.AttrMask, a *p9.Attr) {
+	w.Valid = bit(v.Mode, wire.GetMode) | bit(v.NLink, wire.GetNlink) | bit(v.UID, wire.GetUid) | bit(v.GID, wire.GetGid) |
+		bit(v.RDev, wire.GetRdev) | bit(v.ATime, wire.GetAtime) | bit(v.MTime, wire.GetMtime) | bit(v.CTime, wire.GetCtime) |
+		bit(v.INo, wire.GetIno) | bit(v.Size, wire.GetSize) | bit(v.Blocks, wire.GetBlocks) | bit(v.BTime, wire.GetBtime) |
+		bit(v.Gen, wire.GetGen) | bit(v.DataVersion, wire.GetDataVersion)
+	w.Qid = wireQid(q)
+	w.Mode, w.Uid, w.Gid = uint32(a.Mode), uint32(a.UID), uint32(a.GID)
+	w.Nlink, w.Rdev = uint64(a.NLink), uint64(a.RDev)
+	w.Size, w.Blksize, w.Blocks = a.Size, a.BlockSize, a.Blocks
+	w.AtimeSec, w.AtimeNsec = a.ATimeSeconds, a.ATimeNanoSeconds
+	w.MtimeSec, w.MtimeNsec = a.MTimeSeconds, a.MTimeNanoSeconds
+	w.CtimeSec, w.CtimeNsec = a.CTimeSeconds, a.CTimeNanoSeconds
+	w.BtimeSec, w.BtimeNsec = a.BTimeSeconds, a.BTimeNanoSeconds
+	w.Gen, w.DataVersion = a.Gen, a.DataVersion
+}
+
+// bit returns b where set is true, and 0 otherwise.
+func bit(set bool, b uint64) uint64 {
+	if set {
+		return b
 	}
-	for _, bit := range [...]struct {
-		set bool
-		bit uint64
-	}{
-		{v.Mode, wire.GetMode}, {v.NLink, wire.GetNlink}, {v.UID, wire.GetUid}, {v.GID, wire.GetGid}, {v.RDev, wire.GetRdev},
-		{v.ATime, wire.GetAtime}, {v.MTime, wire.GetMtime}, {v.CTime, wire.GetCtime}, {v.INo, wire.GetIno}, {v.Size, wire.GetSize},
-		{v.Blocks, wire.GetBlocks}, {v.BTime, wire.GetBtime}, {v.Gen, wire.GetGen}, {v.DataVersion, wire.GetDataVersion},
-	} {
-		if bit.set {
-			w.Valid |= bit.bit
-		}
-	}
-	return w
+	return 0
 }
 
 // setattr answers Tsetattr.
