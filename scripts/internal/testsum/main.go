@@ -1,7 +1,7 @@
 // Testsum runs go test and counts. What fails is printed as go test prints it, what passes is a line for each package, and the
 // last line, alone, is the sum of all: "N passed, N failed".
 //
-//	testsum [-passed N] [-failed N] ARGS [-- ARGS]...
+//	testsum [-passed N] [-failed N] -- ARGS [-- ARGS]...
 //
 // Each ARGS are the arguments of one go test; they run one after the other. Tests and subtests count, as does a package that fails outside
 // of any test. The two flags are what the caller has counted before. The exit status is 1 when anything failed.
