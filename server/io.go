@@ -231,7 +231,8 @@ func (c *session) readNow(m *wire.Msg, f *fid, count uint32, read func([]byte) (
 	b := c.batch
 	if cap(b)-start < need {
 		if need <= maxBatch && start == 0 {
-			b = slices.Grow(b, max(need, minBuffer))
+			c.batch = slices.Grow(c.batch, max(need, minBuffer)) // for good: most reads of a stream wait, and the room is the next one's
+			b = c.batch
 		} else {
 			buf = getBuffer(need)
 			b, start = buf.b[:0], 0
@@ -261,8 +262,7 @@ func (c *session) readNow(m *wire.Msg, f *fid, count uint32, read func([]byte) (
 		b = b[:at+n]
 		wire.EndRread(b, 0)
 		if len(b) > smallReply {
-			c.send()
-			c.out.pushBuffer(b, buf)
+			c.bulk(b, buf)
 			return nil
 		}
 		c.batch = append(c.batch, b...)
@@ -271,6 +271,22 @@ func (c *session) readNow(m *wire.Msg, f *fid, count uint32, read func([]byte) (
 		putBuffer(buf)
 	}
 	return nil
+}
+
+// maxBulk is how many bytes of large replies are collected before they are written even though more messages wait.
+const maxBulk = 512 << 10
+
+// bulk queues a large reply, which lies in buf, after the batch. It is written when the messages at hand are answered, so that several go out with one
+// system call and the peer wakes once, or when enough has come together.
+func (c *session) bulk(b []byte, buf *buffer) {
+	if len(c.batch) > 0 {
+		c.out.push(c.batch)
+		c.batch = c.batch[:0]
+	}
+	if c.out.pushBuffer(b, buf) >= maxBulk {
+		c.out.flush()
+		c.out.waitRoom()
+	}
 }
 
 // readForeign reads a file of p9's own kind, which may take its time, on a worker.

@@ -65,16 +65,17 @@ func (o *outbox) push(b []byte) {
 	o.queue = append(o.queue, chunk{append(buf.b[:0], b...), buf})
 }
 
-// pushBuffer queues b, which lies in buf, without copying it; buf belongs to the outbox from now on.
-func (o *outbox) pushBuffer(b []byte, buf *buffer) {
+// pushBuffer queues b, which lies in buf, without copying it; buf belongs to the outbox from now on. It returns how many bytes are queued.
+func (o *outbox) pushBuffer(b []byte, buf *buffer) (queued int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err != nil {
 		putBuffer(buf)
-		return
+		return 0
 	}
 	o.queued += len(b)
 	o.queue = append(o.queue, chunk{b, buf})
+	return o.queued
 }
 
 // flush writes what is queued, unless somebody is at it already.

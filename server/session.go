@@ -88,7 +88,20 @@ func newSession(s *Server, conn net.Conn, p Peer) *session {
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.out.init(conn, &s.stats)
+	widen(conn)
 	return c
+}
+
+// sendBuffer is what is asked of the kernel for replies under way on a unix socket. It doubles that for its own accounting, and
+// lowers it to net.core.wmem_max.
+const sendBuffer = 512 << 10
+
+// widen makes the send buffer of a unix socket large enough that a large reply does not go out piece by piece, each with a change of
+// processes: the kernel's default is a fifth of the largest message. TCP's buffers adapt themselves as long as nobody sets them.
+func widen(conn net.Conn) {
+	if u, ok := conn.(interface{ SetWriteBuffer(int) error }); ok && conn.LocalAddr().Network() == "unix" {
+		_ = u.SetWriteBuffer(sendBuffer) // without it everything works, only slower
+	}
 }
 
 // serve runs the session to its end.
