@@ -106,7 +106,8 @@ type Mode struct{ Read, Write bool }
 // buffer from clonefs). [Queue] implements the reading half of all that. A stream that cannot be read or written lacks the interface.
 //
 // When the conversation ends, contexts are cancelled and Close is called while reads and writes may still run;
-// what they return then reaches the client as `i/o on hungup channel`. Close is called exactly once, and wakes every parked request.
+// what they return then reaches the client as `i/o on hungup channel`. Close is called exactly once, and wakes every parked request;
+// none is parked after it.
 //
 // A stream that polls reads must also take them back: without p9ext.Unreader its PollRead is not used.
 type Stream interface{ Close() error }

@@ -135,7 +135,7 @@ func (v *view) step(at place, name string) (place, error) {
 		}
 	case at.dev != nil:
 		if n, ok := parseNumber(name); ok {
-			if c := at.dev.conv(n); c != nil {
+			if c := at.dev.conv(n); c != nil && !c.dead.Load() {
 				return place{dev: at.dev, conv: c}, nil
 			}
 		} else if e := lookup(at.dev.entries, name); e != nil {
@@ -381,17 +381,17 @@ func (d *dirFile) Open(flags p9.OpenFlags) (p9.QID, uint32, error) {
 	return d.at.qid(), 0, nil
 }
 
-// minDirent is the least that an entry of Rreaddir takes: qid, offset, type, a name of one letter.
-const minDirent = 13 + 8 + 1 + 2 + 1
+// maxDirents is how many entries one Readdir returns, whatever is asked for.
+const maxDirents = 1024
 
 // Readdir implements p9.File. An entry's offset is its place among the directory's files; a conversation's depends on
-// its number alone, so that a listing goes on rightly whatever comes and goes meanwhile. count is in bytes, and only
-// so many entries are returned as could fit; the caller cuts off what does not.
+// its number alone, so that a listing goes on rightly whatever comes and goes meanwhile. count is the number of entries; for servers that
+// pass a number of bytes instead, as p9's does, and cut off what does not fit, it has a bound.
 func (d *dirFile) Readdir(offset uint64, count uint32) (p9.Dirents, error) {
 	if d.at.stale() {
 		return nil, p9ext.ErrNotExist
 	}
-	most := max(1, int(count/minDirent))
+	most := int(min(max(count, 1), maxDirents))
 	var list p9.Dirents
 	add := func(next uint64, name string, at place) bool {
 		q := at.qid()

@@ -179,7 +179,7 @@ func (d *device) listing(n int, add func(*Conv) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for ; n < len(d.convs); n++ {
-		if c := d.convs[n]; c != nil && !add(c) {
+		if c := d.convs[n]; c != nil && !c.dead.Load() && !add(c) {
 			return
 		}
 	}

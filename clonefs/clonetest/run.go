@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/clone9p/clone9p/clonefs"
+	"github.com/clone9p/clone9p/p9ext"
 	"github.com/hugelgupf/p9/linux"
 	"github.com/hugelgupf/p9/p9"
 	"go.uber.org/goleak"
@@ -26,6 +27,10 @@ type Options struct {
 	// Config is used for the tree; the suite sets the limits where it tests them.
 	Config clonefs.Config
 
+	// Limited makes a driver with limits, for drivers that set their own: by default those are set through Config, and
+	// the checks of limits are skipped where that does not help.
+	Limited func(t *testing.T, convs, perUser int) clonefs.Driver
+
 	// Skip names the checks that do not apply to this driver, with the reason.
 	Skip map[string]string
 
@@ -34,13 +39,22 @@ type Options struct {
 }
 
 // patience is how long the suite waits for what should happen at once.
-const patience = 30 * time.Second
+var patience = 30 * time.Second
 
 // Run checks that a driver keeps the contract of clonefs. make is called for a new driver several times; each is closed with its tree before
 // the next is made. The checks are subtests, so that one of them can be run alone.
 func Run(t *testing.T, make func(t *testing.T) clonefs.Driver, o Options) {
 	if o.Convs == 0 {
 		o.Convs = 16
+	}
+	if r, w, err := os.Pipe(); err == nil { // makes the runtime open what it keeps open
+		r.Close()
+		w.Close()
+	}
+	for name := range o.Skip {
+		if !slices.ContainsFunc(checks, func(c check) bool { return c.name == name }) {
+			t.Fatalf("there is no check called %q to skip", name)
+		}
 	}
 	leaks := append([]goleak.Option{goleak.IgnoreCurrent()}, o.Ignore...)
 	for _, check := range checks {
@@ -50,10 +64,15 @@ func Run(t *testing.T, make func(t *testing.T) clonefs.Driver, o Options) {
 			}
 			files := openFiles()
 			c := o.Config
+			var driver clonefs.Driver
 			if check.config != nil {
 				check.config(&c)
 			}
-			driver := make(t)
+			if check.config != nil && o.Limited != nil {
+				driver = o.Limited(t, c.DefaultMaxConvs, c.DefaultMaxPerUser)
+			} else {
+				driver = make(t)
+			}
 			info, err := clonefs.Describe(driver)
 			if err != nil {
 				t.Fatal(err)
@@ -95,11 +114,14 @@ type suite struct {
 	alice, bob, nobody, super *Client
 }
 
-var checks = []struct {
+// A check is one subtest.
+type check struct {
 	name   string
-	config func(*clonefs.Config)
+	config func(*clonefs.Config) // the limits it wants; nil: any
 	run    func(*suite)
-}{
+}
+
+var checks = []check{
 	{"tables", nil, (*suite).tables},
 	{"plain files", nil, (*suite).plainFiles},
 	{"allocation at open", nil, (*suite).allocationAtOpen},
@@ -119,7 +141,7 @@ var checks = []struct {
 	{"interrupted open", nil, (*suite).interruptedOpen},
 	{"interrupted read", nil, (*suite).interruptedRead},
 	{"parallel close", nil, (*suite).parallelClose},
-	{"storm", func(c *clonefs.Config) { c.DefaultMaxPerUser = 1 << 20 }, (*suite).storm},
+	{"storm", func(c *clonefs.Config) { c.DefaultMaxConvs, c.DefaultMaxPerUser = 64, 64 }, (*suite).storm},
 	{"end of the tree", nil, (*suite).endOfTree},
 }
 
@@ -380,6 +402,36 @@ func (s *suite) ends(f *File, what string) {
 	CheckError(s, what, err, linux.EIO, "i/o on hungup channel")
 }
 
+// blocked parks a read of f, where f polls, and returns what goes on reading until it is hung up.
+func (s *suite) blocked(f *File, what string) func() {
+	s.Helper()
+	r, ok := f.File.(p9ext.ReadPoller)
+	if !ok {
+		return func() { s.ends(f, what) }
+	}
+	b := make(bell, 1)
+	p := make([]byte, 1<<16)
+	for range 1000 { // as long as it has something to read
+		_, err := r.PollRead(p, 0, b)
+		if err == nil {
+			continue
+		}
+		if err != p9ext.ErrWait {
+			break
+		}
+		return func() {
+			select {
+			case <-b:
+			case <-time.After(patience):
+				s.Errorf("%s: not woken", what)
+				r.Unpoll(b)
+			}
+			s.ends(f, what)
+		}
+	}
+	return func() { s.ends(f, what) }
+}
+
 func (s *suite) dropOnce() {
 	a, n := s.clone(s.alice)
 	b := s.alice.MustOpen(s.path(n, "ctl"), p9.ReadOnly)
@@ -444,7 +496,7 @@ func (s *suite) hangup() {
 			continue
 		}
 		defer file.Close()
-		wg.Go(func() { s.ends(file, "a blocked read of "+f.Name) })
+		wg.Go(s.blocked(file, "a blocked read of "+f.Name))
 	}
 	status := s.alice.MustOpen(s.path(n, "status"), p9.ReadOnly)
 	if err := second.Say("hangup\n"); err != nil {
@@ -732,7 +784,7 @@ func openFiles() int {
 
 // checkOpenFiles waits until there are no more descriptors than before: the runtime closes some a moment after.
 func checkOpenFiles(t *testing.T, before int) {
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience / 6)
 	for openFiles() > before {
 		if time.Now().After(deadline) {
 			t.Errorf("%d descriptors are open, %d were before", openFiles(), before)
