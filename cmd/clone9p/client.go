@@ -140,7 +140,7 @@ func plain(err error) error {
 
 func (a *app) lsCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "ls [PATH]",
+		Use:   "ls [-l] [PATH]",
 		Short: "List a directory of the server",
 		Long: `Ls lists the directory PATH of the server, a name a line; without PATH its root. Of a file it prints the name.
 With -l each line has the mode, the numbers of owner and group, the length and the name.`,

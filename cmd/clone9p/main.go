@@ -75,9 +75,9 @@ number N of the new directory DEV/N, and when the last working file in there is 
 
 Serve the tree, then mount it on Linux:
 
-  clone9p serve
-  mount -t 9p -o trans=unix,version=9p2000.L,cache=none,noxattr,access=user,msize=1048576 \
-      /run/clone9p.sock /n/clone
+    clone9p serve
+    mount -t 9p -o trans=unix,version=9p2000.L,cache=none,noxattr,access=user,msize=1048576 \
+        /run/clone9p.sock /n/clone
 
 or reach it without a mount, by ls, read, write and with.
 
@@ -107,6 +107,7 @@ is history.`,
 		a.versionCommand(),
 		a.manCommand(),
 	)
+	root.AddCommand(topicCommands(kinds())...)
 	return root
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 // A script is run with CLONE9P_ADDR set to a server in this process, whose one device is box. It may start the real one:
 //
 //	serve [FLAGS]        clone9p serve --listen unix!$WORK/s, until it says that it serves; CLONE9P_ADDR is its address,
-//	                     PID its process
+//	                     TCP the last one over TCP, PID its process
 //	end SIGNAL STATUS    sends the signal, waits for the end, which must have that exit status; its log is $WORK/log then
 //	status N COMMAND     runs the command, which must exit with N
 //
@@ -170,19 +171,27 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	w.Close()
 	logged := make(chan struct{})
 	p.cmd, p.logged = cmd, logged
-	pid := make(chan string, 1)
+	type serves struct {
+		pid  int
+		addr []string
+	}
+	serving := make(chan serves, 1)
 	go func() { // ends with the last process that writes the log
 		defer close(logged)
 		defer r.Close()
 		defer log.Close()
 		for b := bufio.NewScanner(r); b.Scan(); {
 			fmt.Fprintln(log, b.Text())
-			if _, rest, ok := strings.Cut(b.Text(), `"pid":`); ok && strings.Contains(rest, `"serving"`) {
-				n, _, _ := strings.Cut(rest, ",")
-				pid <- n
+			var line struct {
+				Message string
+				PID     int
+				Addr    []string
+			}
+			if json.Unmarshal(b.Bytes(), &line) == nil && line.Message == "serving" {
+				serving <- serves{line.PID, line.Addr}
 			}
 		}
-		close(pid)
+		close(serving)
 	}()
 	ts.Defer(func() {
 		if p.cmd == cmd {
@@ -191,12 +200,17 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		<-logged
 	})
-	n := <-pid
-	if n == "" {
+	now, ok := <-serving
+	if !ok {
 		b, _ := os.ReadFile(ts.MkAbs("log"))
 		ts.Fatalf("the server ended: %s", b)
 	}
-	ts.Setenv("PID", n)
+	ts.Setenv("PID", fmt.Sprint(now.pid))
+	for _, addr := range now.addr {
+		if strings.HasPrefix(addr, "tcp!") {
+			ts.Setenv("TCP", addr)
+		}
+	}
 	ts.Setenv("CLONE9P_ADDR", "unix!"+path)
 }
 

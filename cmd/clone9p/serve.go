@@ -108,8 +108,6 @@ func (a *app) serve(ctx context.Context, o *serveOptions, ks []kind) error {
 		return err
 	}
 
-	// From here to the end a signal is a wish to end in good order.
-	signals := make(chan os.Signal, 4)
 	var n note
 	files, inside, err := private.Inherited(&n)
 	if err != nil {
@@ -158,14 +156,19 @@ func (a *app) serve(ctx context.Context, o *serveOptions, ks []kind) error {
 		log.Info().Str("why", n.Why).Str("look", private.Hint(os.Getpid())).
 			Msg("network interfaces live in a private network namespace")
 	}
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	defer signal.Stop(signals)
-	return a.run(ctx, o, log, ls, drivers, signals, inside)
+	return a.run(ctx, o, log, ls, drivers, inside)
 }
 
 // run serves on the listeners until a signal comes or a listener fails.
 func (a *app) run(ctx context.Context, o *serveOptions, log zerolog.Logger, ls []*listen.Listener, drivers []clonefs.Driver,
-	signals chan os.Signal, inside bool) error {
+	inside bool) error {
+	// From here to the end a signal is a wish to end in good order; but nohup is to mean what it says.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	defer signal.Stop(signals)
 	var srv *server.Server
 	var tree *clonefs.FS
 	conf := clonefs.Config{

@@ -28,15 +28,16 @@ const (
 
 func (a *app) withCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "with DEV [--enter] -- CMD [ARGS...]",
-		Short: "Run a command while holding a new conversation with a device",
+		Use:                   "with [--addr ADDR] [--enter] DEV -- CMD [ARGS...]",
+		DisableFlagsInUseLine: true,
+		Short:                 "Run a command while holding a new conversation with a device",
 		Long: `With opens DEV/clone, runs CMD while it holds it, and exits with CMD's status (128 and the signal's number when
 a signal killed it). When CMD ends the conversation is over, unless CMD made it persist. CMD's environment has
 
-  CLONE_N       the number of the conversation: 0
-  CLONE_DEV     its directory on the server: /ethfoo/0
-  CLONE_IFNAME  the name of its network interface, where it has one: ethfoo0
-  CLONE9P_ADDR  the address of the server, which the other commands use
+    CLONE_N       the number of the conversation: 0
+    CLONE_DEV     its directory on the server: /ethfoo/0
+    CLONE_IFNAME  the name of its network interface, where it has one: ethfoo0
+    CLONE9P_ADDR  the address of the server, which the other commands use
 
 SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to CMD.
 
@@ -104,7 +105,11 @@ func (a *app) with(cobra *cobra.Command, addr, dev string, argv []string, enter 
 	}
 
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2} {
+		if !signal.Ignored(s) { // nohup is to mean what it says, to the command too
+			signal.Notify(signals, s)
+		}
+	}
 	defer signal.Stop(signals)
 
 	if enter {
