@@ -288,9 +288,7 @@ func caseHangup(t *T) {
 	r := t.reader(c.at("rx"))
 	r.blocked()
 	c.ctl("hangup")
-	if it := r.frames(); !errors.Is(it.err, unix.EIO) {
-		t.Errorf("the blocked read gives %q, %v; want EIO", it.data, it.err)
-	}
+	t.wantErr("the blocked read", r.frames().err, unix.EIO)
 	_, err := c.pread(100, 0)
 	t.wantErr("read of ctl after hangup", err, unix.EIO)
 	t.wantErr("write to ctl after hangup", c.write([]byte("up\n")), unix.EIO)

@@ -224,22 +224,52 @@ func caseTx(t *T) {
 	t.wantErr("write while the link is down", tx.write(frame.Append(nil, 2, 99, 100)), unix.EHOSTDOWN)
 }
 
-// caseStream has cat copy rx to a pipe: each frame is there when it has come, not when cat's buffer is full.
+// caseStream has dd copy rx to a pipe: each frame is there when it has come, not when a buffer is full.
+//
+// It is not busybox's cat: that one sends by sendfile(2), which holds the lock of the pipe while it waits for the next frame, so that the
+// frame before can't be taken out. What it hands on is whole all the same, a frame later.
 func caseStream(t *T) {
 	mnt := t.mount()
 	c := t.up(mnt)
 	src := t.source(c.iface, 3, 60, 1514)
-	r := t.piped(exec.Command("/bin/cat", c.at("rx")))
-	t.waitReading(r.cmd.Process.Pid, c.at("rx"))
-	for seq := range uint32(5) {
-		src.send(1)
-		// Around it may be what the host's kernel sends of its own; the pipe does not keep frames apart.
-		want := frame.Append(nil, 3, seq, frame.Size(3, seq, 60, 1514))
-		for got := []byte(nil); !bytes.Contains(got, want); {
-			got = append(got, r.next()...)
+	p := t.piped(exec.Command("/bin/dd", "bs=64k", "if="+c.at("rx")))
+	t.waitReading(p.cmd.Process.Pid, c.at("rx"))
+	for range 5 {
+		p.wantFrames(src, 1, false)
+	}
+	t.kill(p.cmd, unix.SIGINT)
+
+	p = t.piped(exec.Command("/bin/cat", c.at("rx")))
+	t.waitReading(p.cmd.Process.Pid, c.at("rx"))
+	p.wantFrames(src, 20, true)
+}
+
+// wantFrames sends n frames and wants them in the output, in order, among what the host's kernel sends of its own. With push one more frame
+// is sent, which need not come.
+func (p *piped) wantFrames(s *source, n int, push bool) {
+	from := s.args.From
+	s.send(n)
+	if push {
+		s.send(1)
+	}
+	var got []byte
+	for seq := from; seq < from+uint32(n); {
+		want := frame.Append(nil, s.args.Stream, seq, frame.Size(s.args.Stream, seq, s.args.Min, s.args.Max))
+		if i := bytes.Index(got, want); i >= 0 {
+			got = got[i+len(want):]
+			seq++
+			continue
+		}
+		select {
+		case b, ok := <-p.c:
+			if !ok {
+				p.t.Fatalf("%v has ended", p.cmd)
+			}
+			got = append(got, b...)
+		case <-time.After(soon):
+			p.t.Fatalf("%v: frame %d of %d bytes has not come after %v; what has: %d bytes, % .64x", p.cmd, seq, len(want), soon, len(got), got)
 		}
 	}
-	t.kill(r.cmd, unix.SIGINT)
 }
 
 // A piped is a command whose output is read as it comes.
@@ -269,19 +299,6 @@ func (t *T) piped(cmd *exec.Cmd) *piped {
 		}
 	}()
 	return p
-}
-
-func (p *piped) next() []byte {
-	select {
-	case b, ok := <-p.c:
-		if !ok {
-			p.t.Fatalf("%v has ended", p.cmd)
-		}
-		return b
-	case <-time.After(soon):
-		p.t.Fatalf("%v printed nothing for %v", p.cmd, soon)
-	}
-	panic("unreached")
 }
 
 // opendir and QEMU open with O_NONBLOCK without meaning it.

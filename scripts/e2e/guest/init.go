@@ -29,9 +29,7 @@ func initMain() {
 		fatal(err)
 	}
 	conn := talk.New(port)
-	var uts unix.Utsname
-	_ = unix.Uname(&uts) // cannot fail on a valid buffer
-	if err := conn.Send(talk.Ready, unix.ByteSliceToString(uts.Release[:]), nil, ""); err != nil {
+	if err := conn.Send(talk.Ready, release(), nil, ""); err != nil {
 		fatal(err)
 	}
 	for {
