@@ -144,17 +144,18 @@ func (c *session) statfs(m *wire.Msg) {
 			FsType: s.Type, Bsize: s.BlockSize, Blocks: s.Blocks, Bfree: s.BlocksFree, Bavail: s.BlocksAvailable,
 			Files: s.Files, Ffree: s.FilesFree, Fsid: s.FSID, Namelen: s.NameLength,
 		}}
-		return c.reply(&r), nil
+		return f.reply(&r), nil
 	})
 }
 
 // reply is the result that answers with r, for messages that are not worth an appender of their own.
-func (c *session) reply(r *wire.Msg) result {
-	d := c.dialect
+func (f *fid) reply(r *wire.Msg) result {
+	d := f.root.dialect
 	return result{reply: func(b []byte) []byte {
 		out, err := wire.Append(b, d, r)
 		if err != nil { // a name too long for the wire
-			return c.appendError(b, r.Tag, p9ext.Errorf(linux.EIO, "the answer does not fit into a message: %w", err))
+			errno, text := wireError(p9ext.Errorf(linux.EIO, "the answer does not fit into a message: %w", err))
+			return wire.AppendRerror(b, d, r.Tag, text, errno)
 		}
 		return out
 	}}
@@ -195,19 +196,19 @@ func (c *session) stat(m *wire.Msg) {
 		if err != nil {
 			return result{}, err
 		}
-		r := wire.Msg{Type: wire.Rstat, Tag: tag, Stat: c.makeStat(c.srv.tree.name(f.node), wireQid(q), attr)}
-		return c.reply(&r), nil
+		r := wire.Msg{Type: wire.Rstat, Tag: tag, Stat: c.srv.makeStat(f.root.dialect, c.srv.tree.name(f.node), wireQid(q), attr)}
+		return f.reply(&r), nil
 	})
 }
 
 // makeStat makes the directory entry of 9P2000 and .u, which has names where p9.Attr has numbers.
-func (c *session) makeStat(name string, q wire.Qid, a p9.Attr) wire.Stat {
+func (s *Server) makeStat(d wire.Dialect, name string, q wire.Qid, a p9.Attr) wire.Stat {
 	mode := uint32(a.Mode.Permissions()) & 0o777
 	switch {
 	case a.Mode.IsDir():
 		mode |= wire.DMDIR
 		q.Type |= wire.QTDIR
-	case c.dialect != wire.P9u:
+	case d != wire.P9u:
 	case a.Mode.FileType() == p9.ModeSymlink:
 		mode |= wire.DMSYMLINK
 	case a.Mode.IsNamedPipe():
@@ -217,10 +218,10 @@ func (c *session) makeStat(name string, q wire.Qid, a p9.Attr) wire.Stat {
 	case a.Mode.IsCharacterDevice(), a.Mode.IsBlockDevice():
 		mode |= wire.DMDEVICE
 	}
-	uid := []byte(c.srv.names.user(uint32(a.UID)))
+	uid := []byte(s.names.user(uint32(a.UID)))
 	st := wire.Stat{
 		Qid: q, Mode: mode, Atime: uint32(a.ATimeSeconds), Mtime: uint32(a.MTimeSeconds), Length: a.Size,
-		Name: []byte(name), Uid: uid, Gid: []byte(c.srv.names.group(uint32(a.GID))), Muid: uid,
+		Name: []byte(name), Uid: uid, Gid: []byte(s.names.group(uint32(a.GID))), Muid: uid,
 		NUid: uint32(a.UID), NGid: uint32(a.GID), NMuid: uint32(a.UID),
 	}
 	if a.Mode.IsDir() {

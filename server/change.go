@@ -98,12 +98,7 @@ func (c *session) create(m *wire.Msg) {
 		}
 		c.enter(g)
 		res := c.newFidResult(g, func(b []byte) []byte { return wire.AppendRopen(b, typ.Reply(), tag, g.qid, iounit) })
-		var old *fid
-		res.commit = func() {
-			old = c.replace(f, g)
-			g.setOpen(flags, g.qid, false)
-		}
-		res.after = func() { c.dismiss(old) }
+		c.replacing(&res, f, g, func() { g.setOpen(flags, g.qid, false) })
 		return res, nil
 	})
 }
@@ -300,20 +295,21 @@ func (c *session) remove(m *wire.Msg) {
 		return
 	}
 	dead := c.take(f)
+	isXattr := f.xattr != nil
 	c.mu.Unlock()
 	c.interrupt(dead)
 	c.workers.Add(1)
 	c.do(m, nil, false, func(ctx context.Context) (result, error) {
 		defer c.workers.Done()
 		defer c.closeFid(f)
+		if isXattr {
+			return result{}, errUnknownFid
+		}
 		return result{}, c.removeFile(ctx, f)
 	})
 }
 
 func (c *session) removeFile(ctx context.Context, f *fid) error {
-	if f.xattr != nil {
-		return errUnknownFid
-	}
 	parent, err := c.parent(ctx, f)
 	if err != nil {
 		return err
@@ -343,7 +339,7 @@ func (c *session) readlink(m *wire.Msg) {
 	tag := m.Tag
 	c.change(m, f, reads, func(context.Context) (result, error) {
 		target, err := f.file.Readlink()
-		return c.reply(&wire.Msg{Type: wire.Rreadlink, Tag: tag, Newname: []byte(target)}), err
+		return f.reply(&wire.Msg{Type: wire.Rreadlink, Tag: tag, Newname: []byte(target)}), err
 	})
 }
 
@@ -355,17 +351,18 @@ func (c *session) lock(m *wire.Msg) {
 	tag, pid, typ, flags, start, length, id := m.Tag, int(m.ProcID), p9.LockType(m.LockType), p9.LockFlags(m.Flags), m.Start, m.Length, string(m.Newname)
 	c.do(m, f, f.prompt, func(context.Context) (result, error) {
 		status, err := f.file.Lock(pid, typ, flags, start, length, id)
-		return c.reply(&wire.Msg{Type: wire.Rlock, Tag: tag, LockStatus: uint8(status)}), err
+		return f.reply(&wire.Msg{Type: wire.Rlock, Tag: tag, LockStatus: uint8(status)}), err
 	})
 }
 
 // getlock answers Tgetlock: p9.File cannot tell, so nothing is in the way.
 func (c *session) getlock(m *wire.Msg) {
-	if c.lookup(m.Tag, m.Fid) == nil {
+	f := c.lookup(m.Tag, m.Fid)
+	if f == nil {
 		return
 	}
 	r := *m
 	r.Type, r.LockType = wire.Rgetlock, wire.LockUnlock
-	res := c.reply(&r)
+	res := f.reply(&r)
 	c.batch = res.append(c.batch, m.Type, m.Tag)
 }

@@ -49,6 +49,9 @@ func (c *session) readdir(m *wire.Msg) {
 	count, off, tag := min(m.Count, c.msize-wire.DataHeader), m.Offset, m.Tag
 	c.do(m, f, f.prompt, func(ctx context.Context) (result, error) {
 		ents, err := c.entries(ctx, f, off, count)
+		if err == nil && len(ents) > 0 && wire.DirentSize(ents[0].Name) > int(count) {
+			err = p9ext.ErrTooSmall // an empty answer would be the directory's end
+		}
 		if err != nil {
 			return result{}, err
 		}
@@ -92,20 +95,24 @@ type dirPos struct {
 
 // readDir answers Tread of a directory in 9P2000 and .u: whole stat entries.
 func (c *session) readDir(m *wire.Msg, f *fid, count uint32) {
+	c.mu.Lock()
 	if m.Offset == 0 {
 		f.dir = dirPos{}
-	} else if m.Offset != f.dir.bytes {
+	}
+	from := f.dir
+	c.mu.Unlock()
+	if m.Offset != from.bytes {
 		c.fail(m.Tag, errBadOffset)
 		return
 	}
 	tag := m.Tag
 	c.do(m, f, f.prompt, func(ctx context.Context) (result, error) {
-		data, pos, err := c.statEntries(ctx, f, f.dir, count)
+		data, pos, err := c.statEntries(ctx, f, from, count)
 		if err != nil {
 			return result{}, err
 		}
 		return result{
-			commit: func() { f.dir = pos },
+			commit: func() error { f.dir = pos; return nil },
 			reply: func(b []byte) []byte {
 				start := len(b)
 				b = append(wire.BeginRread(b, tag), data...)
@@ -128,14 +135,14 @@ func (c *session) statEntries(ctx context.Context, f *fid, pos dirPos, count uin
 		for _, e := range ents {
 			st, err := c.statEntry(ctx, f, e.Name)
 			if err == nil {
-				if len(data)+wire.StatSize(c.dialect, &st) > int(count) {
+				if len(data)+wire.StatSize(f.root.dialect, &st) > int(count) {
 					if len(data) == 0 {
 						return nil, pos, p9ext.ErrTooSmall
 					}
 					return data, pos, nil
 				}
 				before := len(data)
-				if data, err = wire.AppendStat(data, c.dialect, &st); err != nil {
+				if data, err = wire.AppendStat(data, f.root.dialect, &st); err != nil {
 					return nil, pos, err
 				}
 				pos.bytes += uint64(len(data) - before)
@@ -164,5 +171,5 @@ func (c *session) statEntry(ctx context.Context, f *fid, name string) (wire.Stat
 	if err != nil {
 		return wire.Stat{}, err
 	}
-	return c.makeStat(name, wireQid(q), attr), nil
+	return c.srv.makeStat(f.root.dialect, name, wireQid(q), attr), nil
 }

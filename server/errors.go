@@ -22,6 +22,7 @@ var (
 	errNameTooLong  = &p9ext.Error{Errno: linux.ENAMETOOLONG, Text: "file name too long"}
 	errTooDeep      = &p9ext.Error{Errno: linux.ENAMETOOLONG, Text: "path too deep"}
 	errBadOffset    = &p9ext.Error{Errno: linux.EINVAL, Text: "bad offset in directory read"}
+	errNegative     = &p9ext.Error{Errno: linux.EINVAL, Text: "negative offset in a read or write"}
 	errBadMode      = &p9ext.Error{Errno: linux.EINVAL, Text: "unknown open mode"}
 	errNoAuth       = &p9ext.Error{Errno: linux.EOPNOTSUPP, Text: "authentication not required"}
 	errUnknownMsg   = &p9ext.Error{Errno: linux.EOPNOTSUPP, Text: "unknown message"}

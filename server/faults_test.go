@@ -48,6 +48,7 @@ func blocked(t *testing.T) (d *device, c *raw, ended chan struct{}) {
 	c.hello("")
 	c.opened(2, "deaf", 0)
 	c.send(read(7, 2, 0, 100))
+	waitFor(t, func() bool { return d.deafReads.Load() == 1 })
 	c.rpc(walk(1, 0, 3), wire.Rwalk)
 	return d, c, ended
 }

@@ -32,20 +32,20 @@ type fid struct {
 	qid     wire.Qid
 	state   fidState
 	clunked bool       // no longer in the session's table
+	late    bool       // clunked while a file of p9's own kind was being opened: the open's end closes it
 	reqs    []*request // in flight
 	reads   lane
 	writes  lane
 	path    *pathState // of a text file: how far it was written; nil in sessions that do not pad
 	records records    // of a blocking file: reads that are not to be answered with the next record
 	zeros   zeroRun
+	dir     dirPos
+	xattr   *xattr // the pointer; what it points to is the receiving goroutine's
 
 	closeMu sync.Mutex // keeps a rename and the Close of one p9.File apart; guards what follows
 	closed  bool
 	dirs    []p9.File // directories that Renamed was told of: they go with the file
 
-	// The receiving goroutine or, with state opening, the worker that has the fid uses these.
-	dir   dirPos
-	xattr *xattr
 }
 
 type fidState uint8
@@ -62,9 +62,11 @@ const (
 // A root is one attach: what the attach name asked for and who attached.
 type root struct {
 	user    p9ext.User
-	node    *node // ".." does not lead above it
-	records bool  // law of record reads
-	pad     bool  // law of written sizes: the client is a Linux kernel's
+	node    *node        // ".." does not lead above it
+	dialect wire.Dialect // of the session when it attached; workers may outlive that in a session that Tversion began anew
+	msize   uint32       // the same
+	records bool         // law of record reads
+	pad     bool         // law of written sizes: the client is a Linux kernel's
 }
 
 // mayWaitInClose tells whether the fid's Close needs a goroutine.
@@ -90,13 +92,18 @@ func newFid(id uint32, file p9.File, r *root, n *node, q wire.Qid) *fid {
 	return f
 }
 
-// insert puts f into the table. The caller holds c.mu and has made sure that the number is free and allowed, see reserve.
-func (c *session) insert(f *fid) {
+// insert puts f into the table. The number was free when the request came; another that was under way beside it may have taken it since.
+// The caller holds c.mu.
+func (c *session) insert(f *fid) error {
+	if err := c.checkNew(f.id); err != nil {
+		return err
+	}
 	c.fids[f.id] = f
 	c.srv.stats.fids.Add(1)
 	if f.text != nil && f.root.pad {
 		f.path = c.enterPath(f.qid.Path)
 	}
+	return nil
 }
 
 // checkNew tells whether a fid of that number may be made. The caller holds c.mu.
@@ -136,10 +143,17 @@ func (c *session) take(f *fid) (dead []*request) {
 
 // closeFid ends f, which is in no table any more. It may wait for the driver.
 func (c *session) closeFid(f *fid) {
-	if f.xattr != nil && f.xattr.of != f {
-		return // the file belongs to another fid
-	}
 	c.mu.Lock()
+	if f.xattr != nil && f.xattr.of != f { // the file belongs to another fid
+		c.mu.Unlock()
+		return
+	}
+	if _, ok := f.file.(p9ext.Opener); f.state == opening && !ok {
+		// p9.File does not say what an Open may find when it has been closed meanwhile: a descriptor would be left.
+		f.late = true
+		c.mu.Unlock()
+		return
+	}
 	done := f.state == broken
 	c.mu.Unlock()
 	f.closeMu.Lock()
@@ -181,9 +195,10 @@ func (c *session) clunk(m *wire.Msg) {
 		return
 	}
 	dead := c.take(f)
+	isXattr := f.xattr != nil
 	c.mu.Unlock()
 	c.interrupt(dead)
-	if f.xattr != nil {
+	if isXattr {
 		c.clunkXattr(m, f)
 		return
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/clone9p/clone9p/p9ext"
@@ -48,7 +49,7 @@ func (c *session) open(m *wire.Msg) {
 		err = errOpenFid
 	case flags.Mode() == 3:
 		err = errBadMode
-	case f.qid.Type&wire.QTDIR != 0 && flags.Mode() != p9.ReadOnly:
+	case f.qid.Type&wire.QTDIR != 0 && (flags.Mode() != p9.ReadOnly || flags&linuxTrunc != 0):
 		err = errIsDir
 	default:
 		f.state = opening
@@ -60,10 +61,10 @@ func (c *session) open(m *wire.Msg) {
 	}
 	o, isOpener := f.file.(p9ext.Opener)
 	if f.prompt && !isOpener {
-		q, iounit, err := f.file.Open(flags)
+		now, err := guard(c, func() (openReply, error) { return openFile(f.file, flags) })
 		c.mu.Lock()
 		if err == nil {
-			f.setOpen(flags, wireQid(q), false)
+			f.setOpen(flags, now.qid, false)
 		} else {
 			f.state = walked
 		}
@@ -72,52 +73,82 @@ func (c *session) open(m *wire.Msg) {
 			c.fail(m.Tag, err)
 			return
 		}
-		c.batch = wire.AppendRopen(c.batch, m.Type.Reply(), m.Tag, f.qid, iounit)
+		c.batch = wire.AppendRopen(c.batch, m.Type.Reply(), m.Tag, f.qid, now.iounit)
 		return
 	}
 	typ, tag := m.Type, m.Tag
-	c.do(m, f, false, func(ctx context.Context) (result, error) {
-		q, iounit, err := c.openFile(ctx, f, o, flags)
+	ok := c.do(m, f, false, func(ctx context.Context) (result, error) {
+		now, err := guard(c, func() (openReply, error) { return c.openWaiting(ctx, f, o, flags) })
 		if err != nil {
-			c.mu.Lock()
-			f.state = walked
-			c.mu.Unlock()
+			c.unopened(f)
 			return result{}, err
 		}
 		return result{
-			commit: func() { f.setOpen(flags, wireQid(q), isOpener) },
+			commit: func() error { f.setOpen(flags, now.qid, isOpener); return nil },
 			reply: func(b []byte) []byte {
-				return wire.AppendRopen(b, typ.Reply(), tag, wireQid(q), iounit)
+				return wire.AppendRopen(b, typ.Reply(), tag, now.qid, now.iounit)
 			},
 			undo: func() { c.undoOpen(f) },
 		}, nil
 	})
+	if !ok {
+		c.unopened(f)
+	}
 }
 
-// openFile opens f's file with the context it knows to use, or with the exclusion that p9 promises.
-func (c *session) openFile(ctx context.Context, f *fid, o p9ext.Opener, flags p9.OpenFlags) (p9.QID, uint32, error) {
+// An openReply is what an open brings.
+type openReply struct {
+	qid    wire.Qid
+	iounit uint32
+}
+
+func openFile(file p9.File, flags p9.OpenFlags) (openReply, error) {
+	q, iounit, err := file.Open(flags)
+	return openReply{wireQid(q), iounit}, err
+}
+
+// openWaiting opens f's file with the context it knows to use, or with the exclusion that p9 promises.
+func (c *session) openWaiting(ctx context.Context, f *fid, o p9ext.Opener, flags p9.OpenFlags) (openReply, error) {
 	if o != nil {
-		return o.OpenContext(ctx, flags)
+		q, iounit, err := o.OpenContext(ctx, flags)
+		return openReply{wireQid(q), iounit}, err
 	}
 	unlock, err := c.srv.tree.lock(ctx, f.node, reads)
 	if err != nil {
-		return p9.QID{}, 0, err
+		return openReply{}, err
 	}
 	defer unlock()
 	if c.srv.tree.gone(f.node) {
-		return p9.QID{}, 0, p9ext.ErrNotExist
+		return openReply{}, p9ext.ErrNotExist
 	}
-	return f.file.Open(flags)
+	return openFile(f.file, flags)
+}
+
+// unopened is the end of an open that failed: the fid is what it was, or closed now when it was clunked meanwhile.
+func (c *session) unopened(f *fid) {
+	c.mu.Lock()
+	f.state = walked
+	late := f.late
+	c.mu.Unlock()
+	if late {
+		c.closeFid(f)
+	}
 }
 
 // undoOpen closes a file whose open succeeded after it had been flushed: what it opened must not live on, and p9.File has no other
-// way back. If the fid was clunked meanwhile its file is closed already.
+// way back. If the fid was clunked meanwhile its file is closed already, or left for us to close.
 func (c *session) undoOpen(f *fid) {
 	c.mu.Lock()
-	clunked := f.clunked
+	clunked, late := f.clunked, f.late
 	f.state = broken
+	if late {
+		f.state = opened
+	}
 	c.mu.Unlock()
-	if !clunked {
+	switch {
+	case late:
+		c.closeFid(f)
+	case !clunked:
 		c.log.Debug().Str("file", c.srv.tree.path(f.node)).Msg("open undone: it was flushed")
 		f.file.Close()
 	}
@@ -166,19 +197,26 @@ func (c *session) read(m *wire.Msg) {
 	count := min(m.Count, c.msize-wire.DataHeader)
 	c.mu.Lock()
 	f := c.fids[m.Fid]
-	if f == nil || !f.canRead() {
+	if f == nil || !f.canRead() || m.Offset > math.MaxInt64 {
+		var x *xattr
+		if f != nil && f.state == xattrRead {
+			x = f.xattr
+		}
 		c.mu.Unlock()
 		switch {
+		case x != nil:
+			c.readXattr(m, x)
 		case f == nil:
 			c.fail(m.Tag, errUnknownFid)
-		case f.state == xattrRead:
-			c.readXattr(m, f)
+		case m.Offset > math.MaxInt64:
+			c.fail(m.Tag, errNegative)
 		default:
 			c.fail(m.Tag, errNotOpen)
 		}
 		return
 	}
-	if f.records.expected != nil && f.records.match(m.Offset, count) {
+	// A read of nothing takes nothing: a file of records would lose one.
+	if count == 0 && f.qid.Type&wire.QTDIR == 0 || f.records.expected != nil && f.records.match(m.Offset, count) {
 		c.mu.Unlock()
 		c.batch = wire.BeginRread(c.batch, m.Tag)
 		wire.EndRread(c.batch, len(c.batch)-wire.DataHeader)
@@ -319,13 +357,19 @@ func (c *session) readForeign(m *wire.Msg, f *fid, count uint32) {
 func (c *session) write(m *wire.Msg) {
 	c.mu.Lock()
 	f := c.fids[m.Fid]
-	if f == nil || !f.canWrite() {
+	if f == nil || !f.canWrite() || m.Offset > math.MaxInt64 {
+		var x *xattr
+		if f != nil && f.state == xattrWrite {
+			x = f.xattr
+		}
 		c.mu.Unlock()
 		switch {
+		case x != nil:
+			c.writeXattr(m, x)
 		case f == nil:
 			c.fail(m.Tag, errUnknownFid)
-		case f.state == xattrWrite:
-			c.writeXattr(m, f)
+		case m.Offset > math.MaxInt64:
+			c.fail(m.Tag, errNegative)
 		default:
 			c.fail(m.Tag, errNotOpen)
 		}
@@ -373,7 +417,7 @@ func (c *session) write(m *wire.Msg) {
 				return result{}, err
 			}
 			return result{
-				commit: func() { c.writeDone(f, off, n) },
+				commit: func() error { c.writeDone(f, off, n); return nil },
 				reply:  func(b []byte) []byte { return wire.AppendRwrite(b, tag, uint32(n)) },
 			}, nil
 		})

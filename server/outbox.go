@@ -147,6 +147,13 @@ func (o *outbox) writeAll(q []chunk) error {
 	return err
 }
 
+// full reports whether so much is queued that whoever makes replies should wait.
+func (o *outbox) full() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.queued > maxQueued
+}
+
 // waitRoom waits while too much is queued for a peer that does not read. It reports whether the outbox still works.
 func (o *outbox) waitRoom() bool {
 	o.mu.Lock()

@@ -132,7 +132,7 @@ func (c *session) readDone(f *fid, p []byte, off uint64, n int, err error) (int,
 		n = end
 	}
 	if f.root.records && n > 0 && n < len(p) && f.stream() {
-		f.records.add(off, count, uint32(n), c.msize-wire.IOHeader)
+		f.records.add(off, count, uint32(n), f.root.msize-wire.IOHeader)
 	}
 	if f.root.pad && (n == 0 || f.zeros.n > 0) && count > 0 && f.zeros.seen(off, count, n) {
 		return 0, errEndlessRead

@@ -24,7 +24,7 @@ type request struct {
 	dead   bool               // answered or dropped by flush, clunk, version or the end: what its handler brings is given back
 	index  int                // in fid.reqs
 	cancel context.CancelFunc // of a request with a worker
-	last   bool               // cannot be cancelled: Tclunk and Tremove
+	last   bool               // ends its fid: Tclunk and Tremove, for which there is always room
 }
 
 type reqState uint8
@@ -36,7 +36,7 @@ const (
 	running                 // the runner or a worker is at it
 )
 
-// register puts r among the requests in flight; there is always room for what ends a fid. The caller holds c.mu.
+// register puts r among the requests in flight. The caller holds c.mu.
 func (c *session) register(r *request, s reqState) error {
 	if c.work >= c.srv.conf.MaxRequests && !r.last {
 		return errTooManyReqs
@@ -122,8 +122,8 @@ func (c *session) flush(m *wire.Msg) {
 	c.mu.Unlock()
 	if r != nil {
 		c.srv.stats.flushes.Add(1)
-		if r.last {
-			c.batch = wire.AppendHeader(c.batch, r.typ.Reply(), m.Oldtag)
+		if r.typ == wire.Tclunk { // the fid is gone already, and its Close goes on
+			c.batch = wire.AppendRclunk(c.batch, m.Oldtag)
 		} else {
 			c.fail(m.Oldtag, p9ext.ErrInterrupted)
 			r.bury()
@@ -160,6 +160,10 @@ func (c *session) run() {
 		for i, r := range q {
 			c.retry(r)
 			q[i] = nil
+			if c.out.full() { // by a peer that does not read: what else was woken waits in its device
+				c.out.flush()
+				c.out.waitRoom()
+			}
 		}
 		c.out.flush()
 		c.readyMu.Lock()
@@ -203,6 +207,8 @@ func (c *session) retry(r *request) {
 		c.gone()
 	case errors.Is(err, p9ext.ErrWait):
 		r.state = parked
+	case errors.Is(err, p9ext.ErrNoPoll) && r.lane() != nil: // the file changed its mind while the request was parked
+		c.line(r.lane(), r)
 	case r.typ == wire.Tread:
 		n, err = c.readDone(f, b[wire.DataHeader:wire.DataHeader+int(r.count)], r.off, n, err)
 		c.settled(r)
@@ -288,6 +294,17 @@ type lane struct {
 	busy  bool // a worker serves the lane
 }
 
+// lane returns where r waits when its file cannot poll; nil when it cannot wait either.
+func (r *request) lane() *lane {
+	switch f := r.fid; {
+	case r.typ == wire.Tread && f.reader != nil:
+		return &f.reads
+	case r.typ == wire.Twrite && f.writer != nil:
+		return &f.writes
+	}
+	return nil
+}
+
 // enqueue has a worker serve r after those before it in its lane.
 func (c *session) enqueue(l *lane, r *request) {
 	c.mu.Lock()
@@ -296,11 +313,16 @@ func (c *session) enqueue(l *lane, r *request) {
 		c.fail(r.tag, err)
 		return
 	}
-	l.queue = append(l.queue, r)
-	start := !l.busy
-	l.busy = true
+	c.line(l, r)
 	c.mu.Unlock()
-	if start {
+}
+
+// line puts r, which is registered, at the end of a lane. The caller holds c.mu.
+func (c *session) line(l *lane, r *request) {
+	r.state = queued
+	l.queue = append(l.queue, r)
+	if !l.busy {
+		l.busy = true
 		go c.serveLane(l) // ends with the lane's last request; the end of the session cancels that
 	}
 }
@@ -403,38 +425,42 @@ func guard[T any](c *session, fn func() (T, error)) (v T, err error) {
 // what was done when the request died meanwhile. Each may be nil.
 type result struct {
 	reply  func(b []byte) []byte // appends the R-message; nil means one without fields
-	commit func()                // under c.mu
+	commit func() error          // under c.mu; an error of it is the answer, and then undo is called
 	after  func()                // when c.mu has been released
 	undo   func()
 }
 
 // do runs a handler: at once, on the receiving goroutine, when now is true; on a worker otherwise.
-// What the handler needs of the message it must have copied.
-func (c *session) do(m *wire.Msg, f *fid, now bool, fn func(ctx context.Context) (result, error)) {
+// What the handler needs of the message it must have copied. It reports false, and has answered, when too many requests are under way for
+// the handler to be called.
+func (c *session) do(m *wire.Msg, f *fid, now bool, fn func(ctx context.Context) (result, error)) bool {
 	typ, tag := m.Type, m.Tag
 	if now {
 		res, err := fn(c.ctx)
+		if err == nil && res.commit != nil {
+			c.mu.Lock()
+			err = res.commit()
+			c.mu.Unlock()
+			if err != nil && res.undo != nil {
+				res.undo()
+			}
+		}
 		if err != nil {
 			c.fail(tag, err)
-			return
-		}
-		if res.commit != nil {
-			c.mu.Lock()
-			res.commit()
-			c.mu.Unlock()
+			return true
 		}
 		if res.after != nil {
 			res.after()
 		}
 		c.batch = res.append(c.batch, typ, tag)
-		return
+		return true
 	}
 	c.mu.Lock()
 	r := &request{c: c, fid: f, tag: tag, typ: typ, last: typ == wire.Tclunk || typ == wire.Tremove}
 	if err := c.register(r, running); err != nil {
 		c.mu.Unlock()
 		c.fail(tag, err)
-		return
+		return false
 	}
 	ctx, cancel := context.WithCancel(c.ctx)
 	r.cancel = cancel
@@ -444,6 +470,7 @@ func (c *session) do(m *wire.Msg, f *fid, now bool, fn func(ctx context.Context)
 		res, err := guard(c, func() (result, error) { return fn(ctx) })
 		c.finish(r, res, err)
 	}()
+	return true
 }
 
 func (res *result) append(b []byte, typ wire.Type, tag uint16) []byte {
@@ -465,18 +492,22 @@ func (c *session) finish(r *request, res result, err error) {
 		return
 	}
 	c.settled(r)
+	done := err == nil
+	if done && res.commit != nil {
+		err = res.commit()
+	}
 	if err != nil {
 		c.out.push(c.appendError(nil, r.tag, err))
 	} else {
-		if res.commit != nil {
-			res.commit()
-		}
 		var small [64]byte
 		c.out.push(res.append(small[:0], r.typ, r.tag))
 	}
 	c.mu.Unlock()
 	c.out.flush()
-	if err == nil && res.after != nil {
+	switch {
+	case err == nil && res.after != nil:
 		res.after()
+	case err != nil && done && res.undo != nil:
+		res.undo()
 	}
 }

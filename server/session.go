@@ -145,6 +145,7 @@ func (c *session) receive() error {
 		for w-r >= 4 {
 			size := int(binary.LittleEndian.Uint32(c.in[r:]))
 			if size < wire.HeaderSize || size > int(c.msize) {
+				c.send()
 				return fmt.Errorf("a message of %d bytes, with %d agreed", size, c.msize)
 			}
 			if w-r < size {
@@ -256,13 +257,11 @@ func (c *session) message(b []byte) (err error) {
 	if !c.hello {
 		return errNoVersion
 	}
-	if m.Type != wire.Tflush {
-		c.mu.Lock()
-		dup := c.reqs[m.Tag] != nil
-		c.mu.Unlock()
-		if dup {
-			return errDupTag
-		}
+	c.mu.Lock()
+	dup := c.reqs[m.Tag] != nil
+	c.mu.Unlock()
+	if dup {
+		return errDupTag
 	}
 	c.dispatch(m)
 	return nil
@@ -359,14 +358,16 @@ func (c *session) version(m *wire.Msg) error {
 		return nil
 	}
 	c.abandon()
-	if !c.hello {
-		c.conn.SetReadDeadline(time.Time{})
-	}
-	c.dialect, c.hello = d, true
+	c.dialect = d
 	if m.Msize < wire.MinMsize {
 		c.hello = false
+		c.conn.SetReadDeadline(time.Now().Add(c.srv.conf.HelloTimeout))
 		c.fail(m.Tag, errSmallMsize)
 		return nil
+	}
+	if !c.hello {
+		c.hello = true
+		c.conn.SetReadDeadline(time.Time{})
 	}
 	c.msize = min(m.Msize, c.srv.conf.MaxMessage)
 	c.batch = wire.AppendRversion(c.batch, m.Tag, c.msize, d.String())
@@ -394,14 +395,15 @@ func (c *session) abandon() {
 	for _, r := range reqs {
 		r.bury()
 	}
+	c.workers.Add(len(fids))
 	for _, f := range fids {
 		if f.mayWaitInClose() {
-			c.dismiss(f)
+			c.dismiss(f, nil)
 		}
 	}
 	for _, f := range fids {
 		if !f.mayWaitInClose() {
-			c.dismiss(f)
+			c.dismiss(f, nil)
 		}
 	}
 }

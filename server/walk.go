@@ -44,9 +44,9 @@ func (c *session) attach(m *wire.Msg) {
 	if c.dialect == wire.P9 {
 		nuname = wire.NoUid
 	}
-	linuxClient := c.dialect != wire.P9
-	c.do(m, nil, false, func(ctx context.Context) (result, error) {
-		f, err := c.attachFid(ctx, id, an, uname, nuname, linuxClient)
+	r := &root{dialect: c.dialect, msize: c.msize}
+	ok := c.do(m, nil, false, func(ctx context.Context) (result, error) {
+		f, err := c.attachFid(ctx, id, r, an, uname, nuname)
 		if err != nil {
 			c.log.Info().Err(err).Str("uname", uname).Msg("attach refused")
 			c.mu.Lock()
@@ -65,6 +65,11 @@ func (c *session) attach(m *wire.Msg) {
 		}
 		return res, nil
 	})
+	if !ok {
+		c.mu.Lock()
+		c.attaches--
+		c.mu.Unlock()
+	}
 }
 
 // newFidResult is the result of a handler that made the fid f: it enters the table with the reply, and its file is
@@ -72,7 +77,7 @@ func (c *session) attach(m *wire.Msg) {
 func (c *session) newFidResult(f *fid, reply func([]byte) []byte) result {
 	return result{
 		reply:  reply,
-		commit: func() { c.insert(f) },
+		commit: func() error { return c.insert(f) },
 		undo:   func() { c.closeFid(f) },
 	}
 }
@@ -85,12 +90,14 @@ func (s *Server) attachRoot(ctx context.Context, u p9ext.User) (p9.File, error) 
 	return s.attacher.Attach()
 }
 
-func (c *session) attachFid(ctx context.Context, id uint32, an attachName, uname string, nuname uint32, linuxClient bool) (*fid, error) {
+// attachFid makes the fid of an attach whose root is to be r.
+func (c *session) attachFid(ctx context.Context, id uint32, r *root, an attachName, uname string, nuname uint32) (*fid, error) {
 	u, err := c.peer.user(ctx, uname, nuname)
 	if err != nil {
 		return nil, err
 	}
-	r := &root{user: u, records: linuxClient, pad: linuxClient}
+	linuxClient := r.dialect != wire.P9
+	r.user, r.records, r.pad = u, linuxClient, linuxClient
 	switch an.records {
 	case recordsOn:
 		r.records, r.pad = true, true
@@ -194,11 +201,22 @@ func (c *session) walk(m *wire.Msg) {
 			return result{reply: reply}, nil
 		}
 		res := c.newFidResult(g, reply)
-		var old *fid
-		res.commit = func() { old = c.replace(f, g) }
-		res.after = func() { c.dismiss(old) }
+		c.replacing(&res, f, g, nil)
 		return res, nil
 	})
+}
+
+// replacing has res put g, which was made from f, into the table, see replace; then is called when that has happened, and may be nil.
+func (c *session) replacing(res *result, f, g *fid, then func()) {
+	var old *fid
+	var dead []*request
+	res.commit = func() (err error) {
+		if old, dead, err = c.replace(f, g); err == nil && then != nil {
+			then()
+		}
+		return err
+	}
+	res.after = func() { c.dismiss(old, dead) }
 }
 
 // walked answers a walk that was done on the receiving goroutine.
@@ -209,37 +227,50 @@ func (c *session) walked(tag uint16, f, g *fid, qids []wire.Qid, err error) {
 	}
 	if g != nil {
 		c.mu.Lock()
-		old := c.replace(f, g)
+		old, dead, err := c.replace(f, g)
 		c.mu.Unlock()
-		c.dismiss(old)
+		if err != nil {
+			c.closeFid(g)
+			c.fail(tag, err)
+			return
+		}
+		c.dismiss(old, dead)
 	}
 	c.batch = wire.AppendRwalk(c.batch, tag, qids)
 }
 
-// replace puts g, which a walk from f made, into the table. Where both have one number f ends, and is returned for dismiss.
-// The caller holds c.mu.
-func (c *session) replace(f, g *fid) (old *fid) {
+// replace puts g, which a walk from f made, into the table. Where both have one number f ends, with the requests that are in flight on it
+// (the client walks and uses one fid at the same time: its own doing), and both are returned for dismiss, which must be called. The caller holds c.mu.
+func (c *session) replace(f, g *fid) (old *fid, dead []*request, err error) {
 	if f.id == g.id && !f.clunked {
-		for _, r := range c.take(f) { // the client walks and stats one fid at the same time: its own doing
+		old, dead = f, c.take(f)
+		for _, r := range dead {
 			c.out.push(c.appendError(nil, r.tag, p9ext.ErrInterrupted))
-			r.cancel()
 		}
-		old = f
 	}
-	c.insert(g)
-	return old
+	if err := c.insert(g); err != nil { // never where f made room
+		return nil, nil, err
+	}
+	if old != nil {
+		c.workers.Add(1) // under c.mu: the end of the session, which takes that, waits for it
+	}
+	return old, dead, nil
 }
 
-// dismiss closes a fid that is in no table any more, nil included.
-func (c *session) dismiss(f *fid) {
-	switch {
-	case f == nil:
-	case f.mayWaitInClose():
-		c.workers.Add(1)
-		go func() { defer c.workers.Done(); c.closeFid(f) }()
-	default:
-		c.closeFid(f)
+// dismiss ends what replace returned.
+func (c *session) dismiss(f *fid, dead []*request) {
+	for _, r := range dead {
+		r.bury()
 	}
+	if f == nil {
+		return
+	}
+	if !f.mayWaitInClose() {
+		defer c.workers.Done()
+		c.closeFid(f)
+		return
+	}
+	go func() { defer c.workers.Done(); c.closeFid(f) }()
 }
 
 // walkNames walks from f and returns a new fid of number id when all names were found, and the qids of those that were.
@@ -278,8 +309,8 @@ func (c *session) walkNames(ctx context.Context, f *fid, id uint32, names []stri
 
 // partWay is the error of a walk whose name number i was not found. By walk(5) a walk that fails after its first name succeeds with fewer qids;
 // so it does in 9P2000 and .u. In .L it fails as a whole: Linux takes both as the same, and p9.Client takes fewer qids for all.
-func (c *session) partWay(i int, err error) error {
-	if i == 0 || c.dialect == wire.P9L {
+func (f *fid) partWay(i int, err error) error {
+	if i == 0 || f.root.dialect == wire.P9L {
 		return err
 	}
 	return nil
@@ -310,14 +341,14 @@ func (c *session) walkEach(ctx context.Context, f *fid, id uint32, names []strin
 	for i, name := range names {
 		if i > 0 && qids[i-1].Type&wire.QTDIR == 0 {
 			cur.Close()
-			return nil, qids, c.partWay(i, errNotDir)
+			return nil, qids, f.partWay(i, errNotDir)
 		}
 		q, next, err := c.walkFile(ctx, cur, n, []string{name})
 		if i > 0 {
 			cur.Close()
 		}
 		if err != nil {
-			return nil, qids, c.partWay(i, err)
+			return nil, qids, f.partWay(i, err)
 		}
 		_, prompt := next.(p9ext.Prompt)
 		n = c.srv.tree.child(n, name, prompt)
@@ -380,7 +411,7 @@ func (c *session) walkDotDot(ctx context.Context, f *fid, id uint32, names []str
 			if g != nil {
 				c.closeFid(g)
 			}
-			return nil, qids, c.partWay(i, err)
+			return nil, qids, f.partWay(i, err)
 		}
 		if g != nil {
 			c.closeFid(g)

@@ -54,8 +54,8 @@ func (c *session) xattrwalk(m *wire.Msg) {
 			return result{}, err
 		}
 		g := &fid{id: newfid, file: f.file, root: f.root, node: f.node, prompt: true, state: xattrRead, xattr: &xattr{of: f, value: value}}
-		res := c.reply(&wire.Msg{Type: wire.Rxattrwalk, Tag: tag, Mask: uint64(len(value))})
-		res.commit = func() { c.insert(g) }
+		res := f.reply(&wire.Msg{Type: wire.Rxattrwalk, Tag: tag, Mask: uint64(len(value))})
+		res.commit = func() error { return c.insert(g) }
 		return res, nil
 	})
 }
@@ -76,18 +76,18 @@ func (c *session) xattrcreate(m *wire.Msg) {
 		if _, err := f.file.ListXattrs(); errors.Is(err, linux.EOPNOTSUPP) || errors.Is(err, linux.ENOSYS) {
 			return result{}, err
 		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if f.state != walked {
-			return result{}, errOpenFid
-		}
-		f.state, f.xattr = xattrWrite, x
-		return result{}, nil
+		return result{commit: func() error {
+			if f.state != walked {
+				return errOpenFid
+			}
+			f.state, f.xattr = xattrWrite, x
+			return nil
+		}}, nil
 	})
 }
 
-func (c *session) readXattr(m *wire.Msg, f *fid) {
-	v := f.xattr.value
+func (c *session) readXattr(m *wire.Msg, x *xattr) {
+	v := x.value
 	v = v[min(m.Offset, uint64(len(v))):]
 	v = v[:min(len(v), int(min(m.Count, c.msize-wire.DataHeader)))]
 	start := len(c.batch)
@@ -95,8 +95,7 @@ func (c *session) readXattr(m *wire.Msg, f *fid) {
 	wire.EndRread(c.batch, start)
 }
 
-func (c *session) writeXattr(m *wire.Msg, f *fid) {
-	x := f.xattr
+func (c *session) writeXattr(m *wire.Msg, x *xattr) {
 	if m.Offset != uint64(len(x.value)) || uint64(len(x.value)+len(m.Data)) > x.size {
 		c.fail(m.Tag, p9ext.ErrTooLarge)
 		return
