@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,10 @@ import (
 //	door    a file whose open waits (p9ext.Opener) for a knock
 //	deaf    a file of p9's own kind whose ReadAt waits and hears of nothing
 //	still   the same kind, whose ReadAt returns at once
+//	gate    the same kind, whose Open waits for a knock and hears of nothing else
 //	dir/    a directory of p9's own kind
+//
+// It counts the files that it gave out, and notes one that is closed twice or opened when it is closed already.
 type device struct {
 	mu       sync.Mutex // guards all below
 	changed  *sync.Cond
@@ -31,7 +35,11 @@ type device struct {
 	held     bool // writes to line wait
 	knocks   int
 	stubborn bool // door opens although it was told not to
+	barred   bool // attaches wait
 	written  [][]byte
+
+	files  int      // given out and not closed
+	misuse []string // what no server may do to a file
 
 	opens, closes atomic.Int64
 	deafReads     atomic.Int64 // begun
@@ -47,11 +55,33 @@ func newDevice() *device {
 
 func (d *device) Attach() (p9.File, error) { return d.AttachUser(context.Background(), p9ext.User{}) }
 
-func (d *device) AttachUser(_ context.Context, u p9ext.User) (p9.File, error) {
+func (d *device) AttachUser(ctx context.Context, u p9ext.User) (p9.File, error) {
 	d.mu.Lock()
+	err := d.wait(ctx, func() bool { return !d.barred })
 	d.users = append(d.users, u)
 	d.mu.Unlock()
-	return &promptFile{node: node{d: d, name: "/"}}, nil
+	if err != nil {
+		return nil, err
+	}
+	return d.file("/"), nil
+}
+
+// bar has attaches wait, and walks of "..", which begin with one.
+func (d *device) bar(barred bool) {
+	d.mu.Lock()
+	d.barred = barred
+	d.changed.Broadcast()
+	d.mu.Unlock()
+}
+
+// left tells what is wrong when every file should be closed, and exactly once.
+func (d *device) left() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.files != 0 || d.misuse != nil {
+		return fmt.Errorf("%d files are open; %q", d.files, d.misuse)
+	}
+	return nil
 }
 
 // lastUser is who attached last.
@@ -111,7 +141,7 @@ func (d *device) wait(ctx context.Context, cond func() bool) error {
 	return nil
 }
 
-var names = []string{"text", "tape", "line", "door", "deaf", "still", "dir"}
+var names = []string{"text", "tape", "line", "door", "deaf", "still", "gate", "dir"}
 
 // node is what all files of the tree share.
 type node struct {
@@ -122,7 +152,11 @@ type node struct {
 	p9.DefaultWalkGetAttr
 	d    *device
 	name string
+	life *life
 }
+
+// A life is that of one p9.File. Guarded by device.mu.
+type life struct{ opening, closed bool }
 
 func (n *node) isDir() bool { return n.name == "/" || n.name == "dir" }
 
@@ -160,7 +194,10 @@ func (n *node) Walk(path []string) ([]p9.QID, p9.File, error) {
 }
 
 func (d *device) file(name string) p9.File {
-	n := node{d: d, name: name}
+	d.mu.Lock()
+	d.files++
+	d.mu.Unlock()
+	n := node{d: d, name: name, life: new(life)}
 	switch name {
 	case "text":
 		return &textFile{promptFile{node: n}}
@@ -172,6 +209,8 @@ func (d *device) file(name string) p9.File {
 		return &doorFile{promptFile{node: n}}
 	case "deaf":
 		return &deafFile{plainFile{node: n}}
+	case "gate":
+		return &gateFile{plainFile{node: n}}
 	case "still", "dir":
 		return &plainFile{node: n}
 	}
@@ -188,7 +227,21 @@ func (n *node) GetAttr(p9.AttrMask) (p9.QID, p9.AttrMask, p9.Attr, error) {
 }
 func (n *node) SetAttr(p9.SetAttrMask, p9.SetAttr) error { return nil }
 func (n *node) FSync() error                             { return nil }
-func (n *node) Close() error                             { n.d.closes.Add(1); return nil }
+func (n *node) Close() error {
+	n.d.closes.Add(1)
+	n.d.mu.Lock()
+	defer n.d.mu.Unlock()
+	switch {
+	case n.life.closed:
+		n.d.misuse = append(n.d.misuse, n.name+" closed twice")
+		return nil
+	case n.life.opening:
+		n.d.misuse = append(n.d.misuse, n.name+" closed while it was being opened")
+	}
+	n.life.closed = true
+	n.d.files--
+	return nil
+}
 func (n *node) Open(p9.OpenFlags) (p9.QID, uint32, error) {
 	n.d.opens.Add(1)
 	return n.qid(), 0, nil
@@ -323,6 +376,21 @@ func (f *doorFile) OpenContext(ctx context.Context, _ p9.OpenFlags) (p9.QID, uin
 	q := f.qid()
 	q.Path = 1000 + uint64(d.opens.Load())
 	return q, 0, nil
+}
+
+// gateFile waits in Open, which has no context. Only what knows p9ext.Opener may be closed meanwhile.
+type gateFile struct{ plainFile }
+
+func (f *gateFile) Open(flags p9.OpenFlags) (p9.QID, uint32, error) {
+	d := f.d
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f.life.opening = true
+	d.wait(context.Background(), func() bool { return d.knocks > 0 })
+	f.life.opening = false
+	d.knocks--
+	d.opens.Add(1)
+	return f.qid(), 0, nil
 }
 
 // deafFile waits in ReadAt, which has no context, until the test ends.
