@@ -144,7 +144,7 @@ func identify(path string) (fileID, error) {
 
 // How long lockDir waits for a lock, and how often it looks. Who holds it does so for a probe at most.
 const (
-	lockWait  = 2 * time.Second
+	lockWait  = 500 * time.Millisecond
 	lockRetry = 5 * time.Millisecond
 )
 
