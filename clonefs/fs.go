@@ -54,7 +54,8 @@ type DeviceStats struct {
 	Limit     int
 }
 
-// An FS is the tree. It is a p9.Attacher, under which everybody is the server's own user, and a p9ext.Attacher, under which everybody is himself.
+// An FS is the tree. It is a p9.Attacher, under which everybody is the server's own user, and a p9ext.Attacher, under which everybody is
+// himself.
 // All methods are safe for concurrent use.
 type FS struct {
 	log      zerolog.Logger
@@ -83,7 +84,8 @@ var (
 
 const rootPath = 1 // qid.path of the root
 
-// New builds the tree of the drivers. It returns an error for a table that says nothing sensible: names that occur twice, arguments that can't be parsed.
+// New builds the tree of the drivers. It returns an error for a table that makes no sense: names that occur twice, arguments that can't
+// be parsed.
 func New(c Config, drivers ...Driver) (*FS, error) {
 	now := time.Now()
 	fs := &FS{log: c.Log, sec: uint64(now.Unix()), nsec: uint64(now.Nanosecond()), byName: make(map[string]*device)}
