@@ -3,6 +3,7 @@ package clonefs_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log"
 	"strings"
 	"sync"
@@ -127,4 +128,26 @@ func Example() {
 	// bad control message: upper wants on|off
 	// echo/0 open
 	// file does not exist
+}
+
+// A queue between a driver and a reader: bounded, and the oldest record goes first when it is full.
+func ExampleQueue() {
+	q := clonefs.NewQueue(2)
+	for _, frame := range []string{"one", "two", "three"} {
+		q.Push([]byte(frame))
+	}
+	q.CloseWithError(io.EOF)
+	buf := make([]byte, 4) // shorter than the last record, whose rest is lost
+	for {
+		n, err := q.ReadContext(context.Background(), buf, 0)
+		if err != nil {
+			fmt.Println(err, q.Drops())
+			return
+		}
+		fmt.Printf("%s\n", buf[:n])
+	}
+	// Output:
+	// two
+	// thre
+	// EOF 1
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -31,8 +32,19 @@ type Config struct {
 	Readme string // text of /README; the default tells what the tree is and how to mount it
 	Mount  string // the command that mounts the tree, for the default README
 
+	// Devices overrides what the drivers' tables say, by device; a name that no driver has is an error.
+	Devices map[string]DeviceConfig
+
 	DefaultMaxConvs   int // conversations at once of a device, 1024
 	DefaultMaxPerUser int // of one user, half of the device's; the superuser has the device's
+}
+
+// A DeviceConfig overrides the fields of the same names of a [Device], where it is not zero.
+type DeviceConfig struct {
+	MaxConvs, MaxPerUser int
+	Mode                 p9.FileMode
+	Owner                *p9.UID
+	Group                *p9.GID
 }
 
 // A RootFile is a file in the root of the tree.
@@ -101,6 +113,7 @@ func New(c Config, drivers ...Driver) (*FS, error) {
 		c.DefaultMaxConvs = 1024
 	}
 
+	unknown := maps.Clone(c.Devices)
 	for _, driver := range drivers {
 		t, err := driver.table()
 		if err != nil {
@@ -109,9 +122,14 @@ func New(c Config, drivers ...Driver) (*FS, error) {
 		if fs.byName[t.name] != nil {
 			return nil, fmt.Errorf("clonefs: two devices are called %s", t.name)
 		}
+		t.override(c.Devices[t.name])
+		delete(unknown, t.name)
 		d := fs.newDevice(t, c)
 		fs.byName[t.name] = d
 		fs.devices = append(fs.devices, d)
+	}
+	for name := range unknown {
+		return nil, fmt.Errorf("clonefs: settings for %s, which is no device here", name)
 	}
 	slices.SortFunc(fs.devices, func(a, b *device) int { return cmp.Compare(a.name, b.name) })
 

@@ -197,6 +197,40 @@ func TestWalk(t *testing.T) {
 	}
 }
 
+// TestDeviceConfig restricts who may clone, and how often.
+func TestDeviceConfig(t *testing.T) {
+	owner, group := p9.UID(clonetest.Alice.UID), p9.GID(61009)
+	fs := tree(t, clonefs.Config{Devices: map[string]clonefs.DeviceConfig{
+		"mem": {MaxConvs: 3, MaxPerUser: 1, Mode: 0o660, Owner: &owner, Group: &group},
+	}}, clonetest.Mem(clonetest.MemOptions{}))
+	bob := clonetest.Bob
+	_, err := clonetest.Attach(t, fs, bob).Open("mem/clone", p9.ReadWrite)
+	clonetest.CheckError(t, "one outside the group", err, linux.EACCES, "permission denied")
+	bob.Groups = []uint32{61009}
+	for _, u := range []clonefs.User{clonetest.Alice, bob, clonetest.Super} {
+		c := clonetest.Attach(t, fs, u)
+		n, err := c.MustOpen("mem/clone", p9.ReadWrite).Number()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := c.Walk("mem/" + n + "/ctl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, a, _ := f.GetAttr(p9.AttrMaskAll); a.GID != group || a.UID != p9.UID(u.UID) {
+			t.Errorf("the conversation of %s belongs to %d and group %d, want group %d", u.Name, a.UID, a.GID, group)
+		}
+		_, err = c.Open("mem/clone", p9.ReadWrite)
+		clonetest.CheckError(t, "one more of "+u.Name, err, linux.ENOSPC, "no free devices")
+	}
+	if s := fs.Stats()[0]; s.Refused != 4 || s.Peak != 3 {
+		t.Errorf("%+v", s)
+	}
+	if _, err := clonefs.New(clonefs.Config{Devices: map[string]clonefs.DeviceConfig{"men": {}}}); err == nil {
+		t.Error("settings for an unknown device are taken")
+	}
+}
+
 // TestRootFiles has a file that cmd adds, as /stats is.
 func TestRootFiles(t *testing.T) {
 	n := 0
