@@ -3,6 +3,8 @@ package server
 import (
 	"net"
 	"sync"
+
+	"github.com/clone9p/clone9p/server/internal/wire"
 )
 
 // An outbox is the way of replies to the peer: a queue of chunks in the order in which they were pushed, written by whoever finds
@@ -20,10 +22,11 @@ type outbox struct {
 	queue   []chunk
 	spare   []chunk // the queue's other backing array
 	bufs    net.Buffers
-	queued  int    // bytes in queue
-	writing bool   // somebody is writing
-	seq     uint64 // counts writes, for the watchdog
-	err     error  // the connection's end; nothing is written after it
+	left    net.Buffers // what WriteTo has not yet written of bufs
+	queued  int         // bytes in queue
+	writing bool        // somebody is writing
+	seq     uint64      // counts writes, for the watchdog
+	err     error       // the connection's end; nothing is written after it
 
 	lookedSeq uint64 // what the watchdog saw last
 	lookedN   int    // how often it saw that while writing
@@ -76,6 +79,18 @@ func (o *outbox) pushBuffer(b []byte, buf *buffer) (queued int) {
 	o.queued += len(b)
 	o.queue = append(o.queue, chunk{b, buf})
 	return o.queued
+}
+
+// pushRead completes and queues the Rread b, which lies in buf: a large one as it is, a small one as a copy, so that it does not hold on to a large buffer.
+// buf belongs to the outbox from now on.
+func (o *outbox) pushRead(b []byte, buf *buffer) {
+	wire.EndRread(b, 0)
+	if len(b) > smallReply {
+		o.pushBuffer(b, buf)
+		return
+	}
+	o.push(b)
+	putBuffer(buf)
 }
 
 // flush writes what is queued, unless somebody is at it already.
@@ -141,8 +156,9 @@ func (o *outbox) writeAll(q []chunk) error {
 	for _, c := range q {
 		o.bufs = append(o.bufs, c.b)
 	}
-	bufs := o.bufs // WriteTo consumes its receiver; o.bufs keeps the array
-	_, err := bufs.WriteTo(o.conn)
+	o.left = o.bufs // WriteTo consumes its receiver; o.bufs keeps the array
+	_, err := o.left.WriteTo(o.conn)
+	o.left = nil
 	clear(o.bufs)
 	return err
 }

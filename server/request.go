@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"runtime"
 
 	"github.com/clone9p/clone9p/p9ext"
 	"github.com/clone9p/clone9p/server/internal/wire"
@@ -216,14 +217,8 @@ func (c *session) retry(r *request) {
 			c.out.push(c.appendError(nil, r.tag, err))
 			break
 		}
-		b = b[:wire.DataHeader+n]
-		wire.EndRread(b, 0)
-		if len(b) > smallReply {
-			c.out.pushBuffer(b, buf)
-			buf = nil
-		} else {
-			c.out.push(b)
-		}
+		c.out.pushRead(b[:wire.DataHeader+n], buf)
+		buf = nil
 		c.recycle(r)
 	default:
 		c.settled(r)
@@ -380,12 +375,10 @@ func (c *session) workRead(ctx context.Context, r *request) {
 		c.out.push(c.appendError(nil, r.tag, err))
 		putBuffer(buf)
 	} else {
-		b = b[:wire.DataHeader+n]
-		wire.EndRread(b, 0)
-		c.out.pushBuffer(b, buf)
+		c.out.pushRead(b[:wire.DataHeader+n], buf)
 	}
 	c.mu.Unlock()
-	c.out.flush()
+	c.flushWith()
 }
 
 // workWrite writes for r with a file that may wait.
@@ -407,6 +400,13 @@ func (c *session) workWrite(ctx context.Context, r *request) {
 		c.out.push(wire.AppendRwrite(small[:0], r.tag, uint32(n)))
 	}
 	c.mu.Unlock()
+	c.flushWith()
+}
+
+// flushWith writes what is queued together with what other workers, who are ready to run, have to add: where the messages of one receive
+// all need workers, their replies still go out with few system calls.
+func (c *session) flushWith() {
+	runtime.Gosched()
 	c.out.flush()
 }
 
@@ -503,7 +503,7 @@ func (c *session) finish(r *request, res result, err error) {
 		c.out.push(res.append(small[:0], r.typ, r.tag))
 	}
 	c.mu.Unlock()
-	c.out.flush()
+	c.flushWith()
 	switch {
 	case err == nil && res.after != nil:
 		res.after()
