@@ -131,8 +131,8 @@ func (c *session) end(err error) {
 		c.ended = err
 	}
 	c.mu.Unlock()
+	c.out.end(err) // first, so that what is cancelled is not answered any more
 	c.cancel()
-	c.out.end(err)
 	c.conn.Close()
 }
 

@@ -346,7 +346,11 @@ func (f *lineFile) WriteContext(ctx context.Context, p []byte, _ int64) (int, er
 	d := f.d
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.wait(ctx, func() bool { return !d.held }); err != nil {
+	err := d.wait(ctx, func() bool { return !d.held })
+	if err == nil {
+		err = ctx.Err() // the line was released after the write had been cancelled
+	}
+	if err != nil {
 		return 0, err
 	}
 	d.written = append(d.written, append([]byte(nil), p...))
