@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -53,19 +54,20 @@ func testMain(m *testing.M) int {
 
 // asRoot runs the tests as root of a user namespace of their own: an ordinary user may make network namespaces and enter them only there.
 func asRoot() int {
-	args := append([]string{"--user", "--map-root-user", "--", "/proc/self/exe"}, os.Args[1:]...)
-	cmd := exec.Command("unshare", args...)
-	cmd.Args[4] = os.Args[0] // unshare execs a path; /proc/self/exe would be unshare itself
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	err := cmd.Run()
-	if err == nil {
-		return 0
-	}
-	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() < 0 {
-		fmt.Fprintln(os.Stderr, "e2e: entering a user namespace:", err)
+	self, err := os.Executable()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
-	return cmd.ProcessState.ExitCode()
+	cmd := exec.Command("unshare", append([]string{"--user", "--map-root-user", "--", self}, os.Args[1:]...)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		fmt.Fprintln(os.Stderr, "e2e: entering a user namespace:", err)
+	}
+	if code := cmd.ProcessState.ExitCode(); code >= 0 {
+		return code
+	}
+	return 1 // not started, or killed
 }
 
 // prerequisites says what has to be installed, all at once.
@@ -149,5 +151,22 @@ func testDialect(t *testing.T, m *machine, dialect string) {
 	}
 }
 
-// childAttr has a child die with the test. The signal is tied to the thread that started the child, and no thread of ours ends: inNetns gives its own back.
-func childAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+// startChild starts a process that dies with the test, however that ends. The kernel ties this to the thread that starts the process; so one
+// thread starts them all, and it never ends, as those of inNetns do.
+func startChild(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	children <- func() { started <- cmd.Start() }
+	return <-started
+}
+
+var children = func() chan<- func() {
+	c := make(chan func())
+	go func() { // lives as long as the test
+		runtime.LockOSThread()
+		for f := range c {
+			f()
+		}
+	}()
+	return c
+}()

@@ -66,8 +66,7 @@ func startGuest(k kernel) (_ *guest, err error) {
 		// The guest calls nobody but 10.0.2.2, which is this machine's loopback.
 		"-nic", "user,model=virtio-net-pci,ipv6=off")
 	g.cmd.Stdout, g.cmd.Stderr = g.console, g.console
-	g.cmd.SysProcAttr = childAttr()
-	if err := g.cmd.Start(); err != nil {
+	if err := startChild(g.cmd); err != nil {
 		g.cmd = nil
 		return nil, err
 	}

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -39,8 +38,7 @@ func startServer(identity string) (_ *server, err error) {
 	s.cmd = exec.Command(built.server, "serve", "--listen", fmt.Sprintf("tcp!127.0.0.1!%d", port),
 		"--net", "private", "--tcp-identity", identity, "--log-format", "json", "--log-level", "debug")
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	s.cmd.SysProcAttr = childAttr()
-	if err := s.cmd.Start(); err != nil {
+	if err := startChild(s.cmd); err != nil {
 		return nil, err
 	}
 	go func() { // ends with the server
@@ -149,24 +147,17 @@ func (s *server) ifaces() (list []net.Interface, err error) {
 
 // inNetns runs f in the server's network namespace: sockets that it opens and processes that it starts belong there.
 func (s *server) inNetns(f func() error) error {
-	runtime.LockOSThread()
-	own, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		runtime.UnlockOSThread()
-		return err
-	}
-	defer own.Close()
-	if err := unix.Setns(int(s.netns.Fd()), unix.CLONE_NEWNET); err != nil {
-		runtime.UnlockOSThread()
-		return fmt.Errorf("entering the server's network namespace: %w", err)
-	}
-	err = f()
-	// A thread that cannot come back stays locked, and ends with its goroutine.
-	if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil {
-		return errors.Join(err, fmt.Errorf("leaving the server's network namespace: %w", back))
-	}
-	runtime.UnlockOSThread()
-	return err
+	result := make(chan error, 1)
+	go func() {
+		// The thread cannot come back where the namespace we are from belongs to another user's; so it ends, locked, with this goroutine.
+		runtime.LockOSThread()
+		if err := unix.Setns(int(s.netns.Fd()), unix.CLONE_NEWNET); err != nil {
+			result <- fmt.Errorf("entering the server's network namespace: %w", err)
+			return
+		}
+		result <- f()
+	}()
+	return <-result
 }
 
 // sameNamespace reports whether f is the network namespace we are in.

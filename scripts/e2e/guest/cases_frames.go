@@ -29,6 +29,7 @@ func init() {
 	cases["umount-busy"] = caseUmountBusy
 	cases["server-gone"] = caseServerGone
 	cases["guest-killed"] = caseGuestKilled
+	cases["records-off"] = caseRecordsOff
 	const kib = 1 << 10
 	for name, size := range map[string]func(*T) int{
 		"4k":    func(*T) int { return 4 * kib },
@@ -561,6 +562,26 @@ func caseRecords(t *T, size int) {
 		n += burst
 	}
 	r.blocked() // no false end of file after the last
+	r.kill(unix.SIGKILL)
+}
+
+// caseRecordsOff is for who reads a stream of bytes: without the rule about records the kernel goes on until the buffer is full.
+func caseRecordsOff(t *T) {
+	mnt := t.mount("aname=/?records=off")
+	c := t.clone(mnt)
+	c.ctl(fmt.Sprintf("connect %d", frame.EtherType)) // nothing else may come in between
+	c.ctl("up")
+	src := t.source(c.iface, 12, 100, 100)
+	r := t.reader(c.at("rx"), bufFlag(300))
+	r.blocked()
+	var want []byte
+	for seq := range uint32(3) {
+		src.send(1)
+		want = frame.Append(want, 12, seq, 100)
+	}
+	if it := r.next(); !bytes.Equal(it.data, want) {
+		t.Errorf("a read of 300 bytes gives %d, %v; want three frames of 100", len(it.data), it.err)
+	}
 	r.kill(unix.SIGKILL)
 }
 

@@ -64,6 +64,7 @@ var Cases = []Case{
 	{Name: "records-128k", What: "one record a read, buffer of 128 KiB", SmallToo: true},
 	{Name: "records-msize", What: "one record a read, buffer of msize", SmallToo: true},
 	{Name: "records-1m", What: "one record a read, buffer of 1 MiB", SmallToo: true},
+	{Name: "records-off", What: "with records=off in aname a read is filled from several records"},
 	{Name: "threads-4k", What: "four threads on one descriptor, buffers of 4 KiB", SmallToo: true},
 	{Name: "threads-128k", What: "four threads on one descriptor, buffers of 128 KiB", SmallToo: true},
 	{Name: "threads-msize", What: "four threads on one descriptor, buffers of msize", SmallToo: true},
