@@ -27,7 +27,7 @@ type Config struct {
 	Limit    int    // interfaces at once, at least 1
 	PerUser  int    // interfaces at once of one user, at least 1
 	Queue    int    // frames held for a reader that is behind, until its conversation says otherwise
-	MaxQueue int    // the most a conversation may ask for with "queue N"; it bounds the memory of a reader: N times mtu+18 bytes
+	MaxQueue int    // the most a conversation may ask for with "queue N"; a reader never holds more than 16 MiB
 }
 
 // DefaultConfig returns the settings that the server has unless told otherwise.
@@ -78,7 +78,7 @@ func (c *Config) check() error {
 }
 
 // badName says in what way s cannot be the name of a network interface, "" when it can. The rules are the kernel's
-// (dev_valid_name), and one of ours: no %, which the kernel would take for a pattern.
+// (dev_valid_name), and ours: no %, which the kernel would take for a pattern, and nothing that a shell script's ip(8) would take for an option.
 func badName(s string) string {
 	switch {
 	case s == "":
@@ -87,6 +87,8 @@ func badName(s string) string {
 		return "is longer than 15 bytes"
 	case s == "." || s == "..":
 		return "is a directory's name"
+	case s[0] == '-':
+		return "begins as an option of a command does"
 	}
 	if i := strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' || r == ':' || r == '%' }); i >= 0 {
 		return fmt.Sprintf("has %q in it", s[i:i+1])

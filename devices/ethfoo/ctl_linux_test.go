@@ -78,6 +78,7 @@ func TestMessages(t *testing.T) {
 			name sixteen-bytes-16 => EINVAL bad control message: name wants IFNAME: the name is longer than 15 bytes
 			name a/b              => EINVAL bad control message: name wants IFNAME: the name has "/" in it
 			name mine%d           => EINVAL bad control message: name wants IFNAME: the name has "%" in it
+			name -all             => EINVAL bad control message: name wants IFNAME: the name begins as an option
 			name ..               => EINVAL bad control message: name wants IFNAME: the name is a directory's name
 			up`, `ifname mine0`},
 		{"connect", `

@@ -13,6 +13,10 @@ const (
 	frameSlack  = etherHeader + vlanTag
 
 	allTypes = -1 // no Ethernet type, but all of them
+
+	// maxQueueBytes bounds what a reader that does not read costs, however large the frames: the default queue of the largest fits.
+	// Readers of one conversation that are equally far behind hold the same memory.
+	maxQueueBytes = 16 << 20
 )
 
 // frameType is the type of an Ethernet frame, or below 1536 the length that IEEE 802.3 has in its place.
@@ -65,6 +69,7 @@ func (f *fanout) join() *clonefs.Queue {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	q := clonefs.NewQueue(f.length)
+	q.SetMaxBytes(maxQueueBytes)
 	old := *f.queues.Load()
 	queues := append(old[:len(old):len(old)], q)
 	f.queues.Store(&queues)

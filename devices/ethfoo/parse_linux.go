@@ -18,6 +18,15 @@ const (
 // The parsers of the arguments of control messages. Their errors are the half sentence that follows
 // `bad control message: WORD wants ARGS:`, so they name the culprit and what would do.
 
+// quote shows a word that came from outside, in quotes and not more than the beginning of it.
+func quote(s string) string {
+	const most = 40
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
+	return strconv.QuoteToASCII(s)
+}
+
 // parseMAC reads the address of one station in any of the usual spellings: 12 hex digits as file addr gives them, or
 // groups divided by colons, dashes or dots.
 func parseMAC(s string) (net.HardwareAddr, error) {
@@ -27,11 +36,11 @@ func parseMAC(s string) (net.HardwareAddr, error) {
 	}
 	switch {
 	case err != nil || len(mac) != 6:
-		return nil, fmt.Errorf("%q is no MAC address, write it like 02:00:00:12:34:56", s)
+		return nil, fmt.Errorf("%s is no MAC address, write it like 02:00:00:12:34:56", quote(s))
 	case mac[0]&1 != 0:
-		return nil, fmt.Errorf("%q is a multicast address, the lowest bit of its first byte must be 0", s)
+		return nil, fmt.Errorf("%s is a multicast address, the lowest bit of its first byte must be 0", quote(s))
 	case mac[0]|mac[1]|mac[2]|mac[3]|mac[4]|mac[5] == 0:
-		return nil, fmt.Errorf("%q is nobody's address, one of its bytes must not be 0", s)
+		return nil, fmt.Errorf("%s is nobody's address, one of its bytes must not be 0", quote(s))
 	}
 	return mac, nil
 }
@@ -45,15 +54,15 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	a := p.Addr()
 	switch {
 	case err != nil && !strings.Contains(s, "/"):
-		return p, fmt.Errorf("%q has no prefix length, write it like 10.9.0.1/24 or fd00::1/64", s)
+		return p, fmt.Errorf("%s has no prefix length, write it like 10.9.0.1/24 or fd00::1/64", quote(s))
 	case err != nil:
-		return p, fmt.Errorf("%q is no IP address with a prefix length, write it like 10.9.0.1/24 or fd00::1/64", s)
+		return p, fmt.Errorf("%s is no IP address with a prefix length, write it like 10.9.0.1/24 or fd00::1/64", quote(s))
 	case a.Is4In6():
-		return p, fmt.Errorf("%q is an IPv4 address in IPv6, write %v with a length of its own", s, a.Unmap())
+		return p, fmt.Errorf("%s is an IPv4 address in IPv6, write %v with a length of its own", quote(s), a.Unmap())
 	case a.IsMulticast():
-		return p, fmt.Errorf("%q is a multicast address, an interface wants one of its own", s)
+		return p, fmt.Errorf("%s is a multicast address, an interface wants one of its own", quote(s))
 	case a.IsUnspecified() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return p, fmt.Errorf("%q is no host's address", s)
+		return p, fmt.Errorf("%s is no host's address", quote(s))
 	}
 	return p, nil
 }
@@ -69,7 +78,7 @@ func parseType(s string) (int32, error) {
 	case s == "-1":
 		return allTypes, nil
 	case err != nil:
-		return 0, fmt.Errorf("%q is no Ethernet type, write 0 to 65535, 0x800 for IPv4, or -1 for all", s)
+		return 0, fmt.Errorf("%s is no Ethernet type, write 0 to 65535, 0x800 for IPv4, or -1 for all", quote(s))
 	}
 	return int32(t), nil
 }
@@ -78,7 +87,7 @@ func parseType(s string) (int32, error) {
 func parseNumber(s string, min, max int) (int, error) {
 	n, err := strconv.ParseUint(s, 10, 31)
 	if err != nil || int(n) < min || int(n) > max {
-		return 0, fmt.Errorf("%q is no number from %d to %d", s, min, max)
+		return 0, fmt.Errorf("%s is no number from %d to %d", quote(s), min, max)
 	}
 	return int(n), nil
 }

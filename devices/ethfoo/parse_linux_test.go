@@ -185,7 +185,7 @@ func FuzzName(f *testing.F) {
 		if badName(s) != "" {
 			return
 		}
-		if len(s) == 0 || len(s) > 15 || strings.ContainsAny(s, "/: %\t\n\v\f\r\x00") {
+		if len(s) == 0 || len(s) > 15 || strings.ContainsAny(s, "/: %\t\n\v\f\r\x00") || s[0] == '-' {
 			t.Fatalf("%q is no name", s)
 		}
 	})

@@ -441,3 +441,19 @@ func TestChangesFromOutsideAreHeard(t *testing.T) {
 		}
 	}
 }
+
+// However long the queue, what a reader holds is bounded in bytes.
+func TestQueueIsBoundedInBytes(t *testing.T) {
+	f := newFanout(defaultMaxQueue)
+	q := f.join()
+	const size = 65535
+	for range 2 * maxQueueBytes / size {
+		f.deliver(make([]byte, size), nil)
+	}
+	if records, bytes := q.Len(); bytes > maxQueueBytes || records < defaultQueue-1 {
+		t.Errorf("%d frames, %d bytes", records, bytes)
+	}
+	if _, _, drops := f.counts(); drops == 0 {
+		t.Error("nothing counts as dropped")
+	}
+}
