@@ -104,7 +104,7 @@ func (*benchFile) GetAttr(p9.AttrMask) (p9.QID, p9.AttrMask, p9.Attr, error) {
 	return p9.QID{Path: 2}, p9.AttrMaskAll, p9.Attr{Mode: p9.ModeRegular | 0o666, NLink: 1}, nil
 }
 
-// A benchDir is a directory in which every name is the same file.
+// A benchDir is a directory in which every path leads to the same file.
 type benchDir struct {
 	benchFile
 	file p9.File
@@ -116,7 +116,9 @@ func (d *benchDir) GetAttr(p9.AttrMask) (p9.QID, p9.AttrMask, p9.Attr, error) {
 	return p9.QID{Type: p9.TypeDir, Path: 1}, p9.AttrMaskAll, p9.Attr{Mode: p9.ModeDirectory | 0o777, NLink: 1}, nil
 }
 
-func (d *benchDir) Walk([]string) ([]p9.QID, p9.File, error) { return []p9.QID{{Path: 2}}, d.file, nil }
+func (d *benchDir) Walk(names []string) ([]p9.QID, p9.File, error) {
+	return make([]p9.QID, len(names)), d.file, nil
+}
 
 // content is what the files of the benchmarks hold.
 var content = bytes.Repeat([]byte{'x'}, 1<<20)
@@ -240,7 +242,7 @@ func BenchmarkWalkOpenClunk(b *testing.B) {
 		b.Run(fmt.Sprintf("depth=%d", depth), func(b *testing.B) {
 			var msgs []*wire.Msg
 			for i := range uint32(depth) {
-				msgs = append(msgs, walk(0, benchRoot, benchNew+i, "file"), open(0, benchNew+i, 0), &wire.Msg{Type: wire.Tclunk, Fid: benchNew + i})
+				msgs = append(msgs, walk(0, benchRoot, benchNew+i, "dev", "0", "data"), open(0, benchNew+i, 0), &wire.Msg{Type: wire.Tclunk, Fid: benchNew + i})
 			}
 			benchSession(b, &plainContent{}, nil, msgs...)
 		})

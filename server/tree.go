@@ -90,6 +90,22 @@ func (t *tree) child(n *node, name string, prompt bool) *node {
 	return c
 }
 
+// descend returns the node that names lead to from n; those of a Prompt file come in one piece.
+func (t *tree) descend(n *node, names []string, prompt bool) *node {
+	if !prompt {
+		for _, name := range names {
+			n = t.child(n, name, false)
+		}
+		return n
+	}
+	nodes := make([]node, len(names))
+	for i, name := range names {
+		nodes[i] = node{parent: n, name: name, depth: n.depth + 1}
+		n = &nodes[i]
+	}
+	return n
+}
+
 // enter notes that f is a fid of its node.
 func (t *tree) enter(f *fid) {
 	t.mu.Lock()

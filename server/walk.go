@@ -173,14 +173,13 @@ func (c *session) walk(m *wire.Msg) {
 	var names []string
 	now := f.prompt
 	if m.Nwname > 0 {
-		names = make([]string, m.Nwname)
-		for i := range names {
-			names[i] = string(m.Wname[i])
-			if err := checkName(names[i]); err != nil {
+		names = wnames(m)
+		for _, name := range names {
+			if err := checkName(name); err != nil {
 				c.fail(m.Tag, err)
 				return
 			}
-			if names[i] == ".." {
+			if name == ".." {
 				now = false // walked anew from the root, which may wait
 			}
 		}
@@ -204,6 +203,22 @@ func (c *session) walk(m *wire.Msg) {
 		c.replacing(&res, f, g, nil)
 		return res, nil
 	})
+}
+
+// wnames copies the names of a Twalk, all of them into one string.
+func wnames(m *wire.Msg) []string {
+	var buf [256]byte
+	b := buf[:0]
+	for _, n := range m.Wname[:m.Nwname] {
+		b = append(b, n...)
+	}
+	all := string(b)
+	names := make([]string, m.Nwname)
+	for i := range names {
+		n := len(m.Wname[i])
+		names[i], all = all[:n], all[n:]
+	}
+	return names
 }
 
 // replacing has res put g, which was made from f, into the table, see replace; then is called when that has happened, and may be nil.
@@ -323,12 +338,11 @@ func (c *session) walkAll(f *fid, id uint32, names []string) (*fid, []wire.Qid, 
 		return nil, nil, false
 	}
 	qids := make([]wire.Qid, len(pq))
-	n := f.node
-	_, prompt := file.(p9ext.Prompt)
 	for i, q := range pq {
 		qids[i] = wireQid(q)
-		n = c.srv.tree.child(n, names[i], prompt)
 	}
+	_, prompt := file.(p9ext.Prompt)
+	n := c.srv.tree.descend(f.node, names, prompt)
 	g := newFid(id, file, f.root, n, qids[len(qids)-1])
 	c.enter(g)
 	return g, qids, true
