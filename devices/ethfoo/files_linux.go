@@ -42,8 +42,8 @@ func (i *Interface) typeText() (string, error) {
 	return strconv.Itoa(int(i.frames.selected.Load())) + "\n", nil
 }
 
-// speed is what the kernel's tun driver has always claimed (tun_default_link_ksettings), in megabits a second.
-const speed = 10
+// speed in megabits a second: a TAP has none, this is what the kernel's tun driver tells ethtool (tun_default_link_ksettings); old ones say 10.
+const speed = 10000
 
 // statsText writes the lines of ether(3), for the program at this end: in is what the kernel sends out of the interface.
 func (i *Interface) statsText() (string, error) {

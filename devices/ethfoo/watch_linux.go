@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"os"
 	"sync"
-	"syscall"
 
 	"github.com/clone9p/clone9p/p9ext"
 	"golang.org/x/sys/unix"
@@ -98,41 +97,56 @@ func (w *watcher) run(sock *os.File, ended chan struct{}) {
 	}
 }
 
-// hear takes messages of the kernel's.
+// hear takes messages of the kernel's (netlink(7), rtnetlink(7)). It does not take the standard library's parsers, which panic when the
+// last part is cut short.
 func (w *watcher) hear(b []byte) {
-	messages, err := syscall.ParseNetlinkMessage(b)
-	if err != nil {
-		w.all()
-		return
-	}
-	for _, m := range messages {
-		// A bridge tells of its ports in the same words, with a family of its own: a port that leaves is no link deleted.
-		if len(m.Data) < unix.SizeofIfInfomsg || m.Data[0] != unix.AF_UNSPEC {
-			continue
+	for len(b) >= unix.SizeofNlMsghdr {
+		length := binary.NativeEndian.Uint32(b)
+		if length < unix.SizeofNlMsghdr || uint64(length) > uint64(len(b)) {
+			w.all()
+			return
 		}
-		i := w.find(int(int32(binary.NativeEndian.Uint32(m.Data[4:]))))
-		switch {
-		case i == nil:
-		case m.Header.Type == unix.RTM_DELLINK:
-			i.lost()
-		case m.Header.Type == unix.RTM_NEWLINK:
-			attrs, err := syscall.ParseNetlinkRouteAttr(&m)
-			if err != nil {
-				continue
-			}
-			for _, a := range attrs {
-				switch a.Attr.Type {
-				case unix.IFLA_IFNAME:
-					i.setName(unix.ByteSliceToString(a.Value))
-				case unix.IFLA_MTU:
-					if len(a.Value) == 4 {
-						i.mtu.Store(int32(binary.NativeEndian.Uint32(a.Value)))
-					}
-				}
-			}
-		}
+		w.link(binary.NativeEndian.Uint16(b[4:]), b[unix.SizeofNlMsghdr:length])
+		b = b[min(align(int(length)), len(b)):]
 	}
 }
+
+// link takes one message about a link: struct ifinfomsg, then attributes.
+func (w *watcher) link(kind uint16, b []byte) {
+	// A bridge tells of its ports in the same words, with a family of its own: a port that leaves is no link deleted.
+	if len(b) < unix.SizeofIfInfomsg || b[0] != unix.AF_UNSPEC {
+		return
+	}
+	i := w.find(int(int32(binary.NativeEndian.Uint32(b[4:]))))
+	if i == nil {
+		return
+	}
+	if kind == unix.RTM_DELLINK {
+		i.lost()
+	}
+	if kind != unix.RTM_NEWLINK {
+		return
+	}
+	for b = b[unix.SizeofIfInfomsg:]; len(b) >= unix.SizeofRtAttr; {
+		length := int(binary.NativeEndian.Uint16(b))
+		if length < unix.SizeofRtAttr || length > len(b) {
+			return
+		}
+		value := b[unix.SizeofRtAttr:length]
+		switch binary.NativeEndian.Uint16(b[2:]) {
+		case unix.IFLA_IFNAME:
+			i.setName(unix.ByteSliceToString(value))
+		case unix.IFLA_MTU:
+			if len(value) == 4 {
+				i.mtu.Store(int32(binary.NativeEndian.Uint32(value)))
+			}
+		}
+		b = b[min(align(length), len(b)):]
+	}
+}
+
+// align rounds up to what the parts of a netlink message are aligned to.
+func align(n int) int { return (n + unix.NLMSG_ALIGNTO - 1) &^ (unix.NLMSG_ALIGNTO - 1) }
 
 func (w *watcher) find(index int) *Interface {
 	w.mu.Lock()
