@@ -136,12 +136,12 @@ func (c *session) unopened(f *fid) {
 }
 
 // undoOpen closes a file whose open succeeded after it had been flushed: what it opened must not live on, and p9.File has no other
-// way back. If the fid was clunked meanwhile its file is closed already, or left for us to close.
+// way back. If the fid was clunked meanwhile, its closeFid has closed the file, or will, or has left it to us.
 func (c *session) undoOpen(f *fid) {
 	c.mu.Lock()
 	clunked, late := f.clunked, f.late
 	f.state = broken
-	if late {
+	if clunked {
 		f.state = opened
 	}
 	c.mu.Unlock()

@@ -38,8 +38,9 @@ type device struct {
 	barred   bool // attaches wait
 	written  [][]byte
 
-	files  int      // given out and not closed
-	misuse []string // what no server may do to a file
+	files  int            // given out and not closed
+	open   map[string]int // the same, by name
+	misuse []string       // what no server may do to a file
 
 	opens, closes atomic.Int64
 	deafReads     atomic.Int64 // begun
@@ -48,7 +49,7 @@ type device struct {
 }
 
 func newDevice() *device {
-	d := &device{deaf: make(chan struct{}), text: []byte("hello\n")}
+	d := &device{deaf: make(chan struct{}), text: []byte("hello\n"), open: make(map[string]int)}
 	d.changed = sync.NewCond(&d.mu)
 	return d
 }
@@ -79,7 +80,7 @@ func (d *device) left() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.files != 0 || d.misuse != nil {
-		return fmt.Errorf("%d files are open; %q", d.files, d.misuse)
+		return fmt.Errorf("%d files are open: %v; %q", d.files, d.open, d.misuse)
 	}
 	return nil
 }
@@ -196,6 +197,7 @@ func (n *node) Walk(path []string) ([]p9.QID, p9.File, error) {
 func (d *device) file(name string) p9.File {
 	d.mu.Lock()
 	d.files++
+	d.open[name]++
 	d.mu.Unlock()
 	n := node{d: d, name: name, life: new(life)}
 	switch name {
@@ -240,6 +242,7 @@ func (n *node) Close() error {
 	}
 	n.life.closed = true
 	n.d.files--
+	n.d.open[n.name]--
 	return nil
 }
 func (n *node) Open(p9.OpenFlags) (p9.QID, uint32, error) {
