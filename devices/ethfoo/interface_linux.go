@@ -84,16 +84,30 @@ func (d *device) open(ctx context.Context, n int, hangup func(error)) (*Interfac
 // adopt finds the link of the fresh TAP and gives it its address. The kernel has given it a random one already, but marked as
 // such, and udev replaces those by addresses of its own making at some later moment: one that was set stays.
 func (i *Interface) adopt() error {
+	cannot := func(what string, err error) error {
+		return p9ext.Errorf(errnoOf(err), "cannot create %s: %s: %w", i.name, what, errnoOf(err))
+	}
 	link, err := i.nl.LinkByName(i.name)
+	if notFound(err) { // renamed meanwhile, as udev's rules may have it
+		if i.name, err = i.tap.ifname(); err == nil {
+			link, err = i.nl.LinkByName(i.name)
+		}
+	}
 	if err != nil {
-		return p9ext.Errorf(errnoOf(err), "cannot create %s: it is not to be found after its creation: %v", i.name, err)
+		return cannot("find it", err)
 	}
 	i.index = link.Attrs().Index
 	i.mtu.Store(int32(link.Attrs().MTU))
 	if err := i.nl.LinkSetHardwareAddr(i.ref(), randomMAC()); err != nil {
-		return p9ext.Errorf(errnoOf(err), "cannot create %s: set its address: %w", i.name, errnoOf(err))
+		return cannot("set its address", err)
 	}
 	return nil
+}
+
+// notFound reports whether err says that there is no such link.
+func notFound(err error) bool {
+	_, ok := errors.AsType[netlink.LinkNotFoundError](err)
+	return ok
 }
 
 // randomMAC returns a locally administered address of one station (IEEE 802, clause 8.4).
@@ -120,22 +134,19 @@ const pumpBurst = 64
 func (i *Interface) pump() {
 	defer close(i.pumped)
 	var mem slab
-	// One byte more than a frame may have shows a frame that is longer because the mtu was raised from outside.
 	r := &frameReader{
 		burst: pumpBurst,
-		room:  func() []byte { return mem.room(int(i.mtu.Load()) + frameSlack + 1) },
-	}
-	r.taken = func(n int) {
-		switch {
-		case n > int(i.mtu.Load())+frameSlack:
-			i.cut.Add(1)
-			i.link() // learns the new mtu, before the watcher has
-		case n >= etherHeader:
-			// A frame that is not wanted leaves its room to the next one.
-			if i.frames.wanted(mem.free[:n], nil) {
-				i.frames.deliver(mem.take(n), nil)
+		// One byte more than a frame may have shows a frame that is longer, because the mtu was raised from outside.
+		room: func() []byte { return mem.room(int(i.mtu.Load()) + frameSlack + 1) },
+		taken: func(frame []byte, full bool) {
+			switch {
+			case full:
+				i.cut.Add(1)
+				i.link() // learns the new mtu, should the watcher not have told it yet
+			case len(frame) >= etherHeader && i.frames.wanted(frame, nil):
+				i.frames.deliver(mem.take(len(frame)), nil) // one that is not wanted leaves its room to the next
 			}
-		}
+		},
 	}
 	for {
 		err := i.tap.readFrames(r)
@@ -181,9 +192,8 @@ func (i *Interface) ref() netlink.Link {
 // link asks the kernel for the link as it is now. It remembers name and mtu. When there is none any more it does as lost does.
 func (i *Interface) link() (*netlink.LinkAttrs, error) {
 	link, err := i.nl.LinkByIndex(i.index)
-	var none netlink.LinkNotFoundError
 	switch {
-	case errors.As(err, &none):
+	case notFound(err):
 		return nil, i.lost()
 	case err != nil:
 		return nil, p9ext.Errorf(errnoOf(err), "cannot ask the kernel for %s: %w", i.lastName(), err)

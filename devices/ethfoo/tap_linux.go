@@ -117,9 +117,8 @@ func (t *tap) ifname() (string, error) {
 	return req.Name(), err
 }
 
-// readFrames calls next with room for a frame and then took with each frame read into it, until there is no frame at hand or most
-// frames were read; then it waits for the next one, or returns. It returns nil to be called again, errGone when the
-// interface was deleted, fs.ErrClosed when the tap was closed. One goroutine at a time may call it.
+// readFrames reads frames with r until there is none at hand, or r.burst were read; then it waits for the next one, or returns. It returns nil
+// to be called again, errGone when the interface was deleted, fs.ErrClosed when the tap was closed. One goroutine at a time may call it.
 func (t *tap) readFrames(r *frameReader) error {
 	r.err = nil
 	if err := t.raw.Read(r.read); err != nil {
@@ -128,21 +127,22 @@ func (t *tap) readFrames(r *frameReader) error {
 	return r.err
 }
 
-// A frameReader reads bursts of frames from a TAP. It exists so that a burst allocates no closure.
+// A frameReader reads bursts of frames from a TAP.
 type frameReader struct {
-	room  func() []byte // space for the next frame; asked again for every frame
-	taken func(n int)   // the frame that was read is room()[:n]
-	burst int           // frames read before the caller gets a chance to see that the TAP was closed
+	room  func() []byte                 // space for the next frame; asked again for every frame
+	taken func(frame []byte, full bool) // gets the frame, the beginning of what room returned; full: it filled that, and may have been longer
+	burst int                           // frames read before the caller gets a chance to see that the TAP was closed
 	err   error
 }
 
 // read is what syscall.RawConn.Read wants: it reports false when there is nothing to read, to be called again when there is.
 func (r *frameReader) read(fd uintptr) bool {
 	for range r.burst {
-		n, err := unix.Read(int(fd), r.room())
+		p := r.room()
+		n, err := unix.Read(int(fd), p)
 		switch err {
 		case nil:
-			r.taken(n)
+			r.taken(p[:n], n == len(p))
 		case unix.EAGAIN:
 			return false
 		case unix.EINTR:
