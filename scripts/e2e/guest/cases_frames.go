@@ -61,6 +61,9 @@ func (r *reader) nextFrame(s *source) (seq uint32, it item) {
 			r.t.Fatalf("read of %s: %d bytes, error %v; want a frame", r.path, len(it.data), it.err)
 		}
 		if !frame.Ours(it.data) {
+			if frame.Within(it.data) {
+				r.t.Fatalf("read of %s: %d bytes in which a frame of the test follows one of the kernel: run together", r.path, len(it.data))
+			}
 			continue
 		}
 		stream, seq, err := frame.Check(it.data)
@@ -439,8 +442,8 @@ func caseBesideBlockedReader(t *T) {
 	t.Logf("all that beside blocked readers took %v", time.Since(begin).Round(time.Millisecond))
 	src.send(2)
 	r.wantFrames(src, 0, 2)
-	d.wantFrames(src, 0, 2)
 	r2.wantFrames(src, 0, 2)
+	// What d reads no longer keeps to records: the kernel believes that data is as long as what was written to it, and goes on to there.
 }
 
 // checked records an error; unlike must it may be called inside within.
@@ -454,7 +457,7 @@ func (t *T) checked(err error) {
 func caseTruncateBesideReader(t *T) {
 	mnt := t.mount()
 	c := t.up(mnt)
-	src := t.source(c.iface, 9, 60, 1514)
+	src := t.source(c.iface, 9, 200, 1514) // the first leads beyond the 100 bytes that the shell writes: see beside-blocked-reader
 	t.must(writeTmp("/tmp/frame", frame.Append(nil, 10, 0, 100)))
 	r := t.reader(c.at("rx"))
 	r.blocked()

@@ -18,6 +18,9 @@ const (
 	Min    = header + 4 + 4 + 4 // smallest frame: stream[4] seq[4] length[4] after the header, big-endian
 )
 
+// start is the Ethernet header: to all, from a local address.
+var start = [header]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 'e', '2', 'e', 0, 1, EtherType >> 8, EtherType & 0xff}
+
 // Size is how long frame seq of a stream is: at random, from min to max, min being at least Min.
 func Size(stream, seq uint32, min, max int) int {
 	return min + rand.New(rand.NewPCG(uint64(stream), uint64(seq))).IntN(max-min+1)
@@ -25,8 +28,7 @@ func Size(stream, seq uint32, min, max int) int {
 
 // Append appends the frame seq of a stream, size bytes of it, to b.
 func Append(b []byte, stream, seq uint32, size int) []byte {
-	b = append(b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 'e', '2', 'e', 0, 1)
-	b = binary.BigEndian.AppendUint16(b, EtherType)
+	b = append(b, start[:]...)
 	b = binary.BigEndian.AppendUint32(b, stream)
 	b = binary.BigEndian.AppendUint32(b, seq)
 	b = binary.BigEndian.AppendUint32(b, uint32(size))
@@ -43,6 +45,9 @@ func Append(b []byte, stream, seq uint32, size int) []byte {
 func Ours(p []byte) bool {
 	return len(p) >= header && binary.BigEndian.Uint16(p[12:]) == EtherType
 }
+
+// Within reports whether a frame of this package begins anywhere in p.
+func Within(p []byte) bool { return bytes.Contains(p, start[:]) }
 
 // Check returns the stream and number of the frame p, or says what is wrong with it: cut short, run together with another, damaged.
 func Check(p []byte) (stream, seq uint32, err error) {

@@ -40,3 +40,14 @@ func TestSize(t *testing.T) {
 		}
 	}
 }
+
+func TestWithin(t *testing.T) {
+	ours := Append(nil, 7, 3, 100)
+	foreign := make([]byte, 90)
+	if !Ours(ours) || !Within(ours) || Ours(foreign) || Within(foreign) {
+		t.Error("a frame is not told from a foreign one")
+	}
+	if both := append(foreign, ours...); Ours(both) || !Within(both) {
+		t.Error("a frame behind a foreign one is not seen")
+	}
+}
