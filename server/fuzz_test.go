@@ -18,7 +18,8 @@ import (
 // FuzzSession sends bytes to a served device: in one write, or cut in two, or in pieces. Whatever they are, nothing panics, every file is closed exactly
 // once, nothing waits any longer and no goroutine is left when the connection has ended.
 //
-// The first byte says how the rest is cut and what the device does meanwhile.
+// The first byte says how the rest is cut and what the device does meanwhile. Coverage varies with the goroutines' luck: without
+// -fuzzminimizetime 1x the fuzzer spends its time on making inputs smaller.
 func FuzzSession(f *testing.F) {
 	for _, d := range []wire.Dialect{wire.P9, wire.P9u, wire.P9L} {
 		for _, s := range goodSessions(d) {
