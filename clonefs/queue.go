@@ -12,7 +12,7 @@ import (
 // Push never blocks; when the queue is full the oldest record goes and is counted.
 //
 // One record is one read. A read shorter than its record truncates it and the rest is lost, as in tap(4); a byte queue
-// (see [NewByteQueue]) has no records, and a read takes whatever lies there.
+// (see [NewByteQueue]) has no records, and a read takes whatever lies there; with [Queue.SetBatch] it takes several records.
 //
 // All methods are safe for concurrent use, and none but ReadContext and PushContext waits for anything. In the steady state none allocates:
 // the buffers of read records are used again. Readers that wait are served in the order in which they came:
@@ -38,6 +38,8 @@ type Queue struct {
 	max      int  // records
 	maxBytes int  // zero: no limit
 	stream   bool // bytes, not records
+	batch    bool // a read takes several records, see SetBatch
+	batched  bool // it was so at some time
 
 	drops  uint64
 	closed bool
@@ -288,17 +290,30 @@ func (q *Queue) Unread(p []byte) {
 	if len(p) == 0 || q.gone {
 		return
 	}
+	// The queue may have changed its ways since p was read; by chance no record looks like a batch.
+	if q.batched && isBatch(p) {
+		q.unreadBatch(p)
+	} else {
+		q.unread(p)
+	}
+	q.wake()
+}
+
+// unread puts p before the oldest record. q.mu is held.
+func (q *Queue) unread(p []byte) {
 	q.grow()
 	q.head = (q.head - 1) & (len(q.ring) - 1)
 	q.ring[q.head] = record{b: append(q.buffer(len(p)), p...), owned: true}
 	q.n++
 	q.bytes += len(p)
-	q.wake()
 }
+
+// greedy reports whether a reader takes as much as it has room for. q.mu is held.
+func (q *Queue) greedy() bool { return q.stream || q.batch }
 
 // ready is how many readers may take something now, woken ones included. q.mu is held.
 func (q *Queue) ready() int {
-	if q.stream && q.n > 0 {
+	if q.greedy() && q.n > 0 {
 		return 1 // who comes first may take all there is
 	}
 	return q.n
@@ -315,9 +330,9 @@ func (q *Queue) wake() {
 	}
 }
 
-// ended reports whether nobody needs to wait any more: each reader finds its record, or the end. (A byte queue's readers
-// go on one by one while there are bytes: how many the first will take is not known.) q.mu is held.
-func (q *Queue) ended() bool { return q.closed && (q.n == 0 || !q.stream) }
+// ended reports whether nobody needs to wait any more: each reader finds its record, or the end. (Greedy readers
+// go on one by one while there is something: how much the first will take is not known.) q.mu is held.
+func (q *Queue) ended() bool { return q.closed && (q.n == 0 || !q.greedy()) }
 
 // take copies the record at position at to p and removes it; beyond the records the queue's error stands. q.mu is held.
 func (q *Queue) take(p []byte, at int) (int, error) {
@@ -326,6 +341,9 @@ func (q *Queue) take(p []byte, at int) (int, error) {
 	}
 	if at >= q.n {
 		return 0, q.err
+	}
+	if q.batch {
+		return q.takeBatch(p, at)
 	}
 	if q.stream {
 		n := 0

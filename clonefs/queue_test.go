@@ -1,6 +1,7 @@
 package clonefs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,8 +28,10 @@ func (b *bell) Wake() { b.rung++ }
 //	-a         Unpoll(a)                       unread:X   Unread("X")
 //	max:N      SetMax(N)                       bytes:N    SetMaxBytes(N)
 //	eof        CloseWithError(io.EOF)          close      Close()
+//	all:X,Y    PushAllOwned of both            batch:on   SetBatch
+//	back:X,Y   Unread of a batch of both
 //
-// A read answers what it read, "wait" or "eof" or "hungup"; an operation that wakes waiters answers their names.
+// A read answers what it read (a batch as X,Y), "wait" or "eof" or "hungup" or "small"; an operation that wakes waiters answers their names.
 func TestQueueScript(t *testing.T) {
 	tests := []struct {
 		name, script, want string
@@ -67,6 +70,28 @@ func TestQueueScript(t *testing.T) {
 		{name: "unread after close", script: "close unread:x a", want: ". . hungup"},
 		{name: "push after the end", script: "eof push:x a", want: ". closed eof"},
 
+		{name: "several at once wake as many", script: "a b all:x,y,z a b c", want: "wait wait a,b x y z"},
+		{name: "several at once after the end", script: "eof all:x,y a", want: ". closed eof"},
+		{name: "several at once are bounded", max: 2, script: "all:x,y,z a a a", want: ". y z wait"},
+
+		{name: "batch: a read takes all", script: "batch:on push:x push:yy a a", want: ". . . x,yy wait"},
+		{name: "batch: a read takes what fits whole", script: "batch:on all:x,yy,z a/10 a", want: ". . x yy,z"},
+		{name: "batch: without room for one", script: "batch:on push:abcd a/7 a/8", want: ". . small abcd"},
+		{name: "batch: who has no room leaves it to the next", script: "batch:on a b push:abcd a/7 b", want: ". wait wait a small+b abcd"},
+		{name: "batch: one reader at a time", script: "batch:on a b all:x,y a b", want: ". wait wait a x,y wait"},
+		{name: "batch: the next gets the rest", script: "batch:on a b all:x,y a/5 b", want: ". wait wait a x+b y"},
+		{name: "batch: a newcomer waits", script: "batch:on a all:x,y b a b", want: ". wait a wait x,y wait"},
+		{name: "batch: a drop keeps the reservation", max: 1, script: "batch:on a all:x,y,z a", want: ". wait a z"},
+		{name: "batch: switched on beside the woken", script: "a b all:x,y,z batch:on b a", want: "wait wait a,b . y,z x"},
+		{name: "batch: switched on before the first", script: "a b all:x,y,z batch:on a b", want: "wait wait a,b . x,y z"},
+		{name: "batch: switched off wakes more", script: "batch:on a b all:x,y batch:off b a", want: ". wait wait a b y x"},
+		{name: "batch: put back", script: "batch:on all:x,y a back:x,y a/5 a", want: ". . x,y . x y"},
+		{name: "batch: put back when off", script: "batch:on all:x,y a batch:off back:x,y a a", want: ". . x,y . . x y"},
+		{name: "batch: a record put back when on", script: "push:x a batch:on unread:x a", want: ". x . . x"},
+		{name: "batch: end of file after the rest", script: "batch:on a b all:x,y eof a/5 b b", want: ". wait wait a . x+b y eof"},
+		{name: "batch: switched on after the end", script: "a b c push:x eof batch:on a b c", want: "wait wait wait a b,c . x eof eof"},
+		{name: "batch: not of bytes", stream: true, script: "batch:on push:ab push:c a", want: ". . . abc"},
+
 		{name: "bytes: the rest stays", stream: true, script: "push:abcd a/2 a a", want: ". ab cd wait"},
 		{name: "bytes: one read takes several pushes", stream: true, script: "push:ab push:cd push:ef a/5 a", want: ". . . abcde f"},
 		{name: "bytes: one reader at a time", stream: true, script: "a b push:xy a b", want: "wait wait a xy wait"},
@@ -101,6 +126,13 @@ func TestQueueScript(t *testing.T) {
 				case verb == "own" && !q.PushOwned([]byte(arg)):
 					answer = "closed"
 				case verb == "push", verb == "own":
+				case verb == "all" && !q.PushAllOwned(split(arg)):
+					answer = "closed"
+				case verb == "all":
+				case verb == "batch":
+					q.SetBatch(arg == "on")
+				case verb == "back":
+					q.Unread(batch(split(arg)...))
 				case verb == "unread":
 					q.Unread([]byte(arg))
 				case verb == "max":
@@ -132,16 +164,21 @@ func TestQueueScript(t *testing.T) {
 					buf := make([]byte, n)
 					n, err := q.PollRead(buf, 0, bells[name])
 					answer = string(buf[:n])
-					switch err {
-					case nil:
+					if isBatch(buf[:n]) {
+						answer = string(bytes.Join(unbatch(t, buf[:n]), []byte(",")))
+					}
+					switch {
+					case errors.Is(err, p9ext.ErrTooSmall):
+						answer = "small"
+					case err == nil:
 						if answer == "" {
 							answer = "nothing"
 						}
-					case p9ext.ErrWait:
+					case err == p9ext.ErrWait:
 						answer = "wait"
-					case io.EOF:
+					case err == io.EOF:
 						answer = "eof"
-					case p9ext.ErrHungup:
+					case err == p9ext.ErrHungup:
 						answer = "hungup"
 					default:
 						t.Fatal(err)
