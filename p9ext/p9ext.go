@@ -136,7 +136,8 @@ type Unreader interface {
 
 // Text marks a file whose content is lines of text and whose end may be padded with newlines: after a write a Linux client believes that the file
 // is as long as what was written, and from kernel 6.12 on a read that ends earlier is an endless loop or ENODATA. The
-// server pads such a file up to the size the client believes in. IsText may depend on the state of the file; it is asked at each read.
+// server pads such a file up to the size the client believes in. IsText may depend on the state of the file; it is asked at each read,
+// with the session locked, and must answer at once.
 type Text interface {
 	IsText() bool
 }

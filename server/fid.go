@@ -80,8 +80,19 @@ func (f *fid) giveBack(p []byte) {
 }
 
 // stream tells whether the file is one of records that may wait, see records.go.
-func (f *fid) stream() bool {
-	return (f.rpoll != nil || f.reader != nil) && !(f.text != nil && f.text.IsText())
+func (f *fid) stream() bool { return (f.rpoll != nil || f.reader != nil) && !f.isText() }
+
+// isText asks the file, which may be a stranger's, with c.mu held: a panic there must not leave the session locked.
+func (f *fid) isText() (is bool) {
+	if f.text == nil {
+		return false
+	}
+	defer func() {
+		if recover() != nil {
+			is = false
+		}
+	}()
+	return f.text.IsText()
 }
 
 // newFid makes a fid of file, which was reached through n; it is not in the table yet.

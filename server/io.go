@@ -331,6 +331,10 @@ func (c *session) bulk(b []byte, buf *buffer) {
 func (c *session) readForeign(m *wire.Msg, f *fid, count uint32) {
 	tag, off := m.Tag, m.Offset
 	c.do(m, f, false, func(ctx context.Context) (result, error) {
+		if err := c.memory.Acquire(ctx, int64(count)); err != nil {
+			return result{}, err
+		}
+		defer c.memory.Release(int64(count))
 		p := make([]byte, count)
 		unlock, err := c.srv.tree.lock(ctx, f.node, reads)
 		if err != nil {

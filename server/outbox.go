@@ -137,6 +137,9 @@ func (o *outbox) drain() {
 			}
 			q[i] = chunk{}
 		}
+		if err != nil {
+			o.conn.Close() // the receiving goroutine hears of it now, not when the peer sends again
+		}
 		o.mu.Lock()
 		o.spare = q[:0]
 		if err != nil && o.err == nil {

@@ -124,7 +124,7 @@ func (c *session) readDone(f *fid, p []byte, off uint64, n int, err error) (int,
 		return 0, err
 	}
 	count := uint32(len(p))
-	if f.path != nil && n < len(p) && off+uint64(n) < f.path.size && f.text.IsText() {
+	if f.path != nil && n < len(p) && off+uint64(n) < f.path.size && f.isText() {
 		end := int(min(uint64(len(p)), f.path.size-off))
 		for i := n; i < end; i++ {
 			p[i] = '\n'

@@ -13,6 +13,7 @@ import (
 
 	"github.com/clone9p/clone9p/server/internal/wire"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/semaphore"
 )
 
 // A session is one connection. Three kinds of goroutines work on it:
@@ -67,6 +68,8 @@ type session struct {
 	spare   []*request // the other backing array of ready
 	running bool       // the runner is at it
 
+	memory *semaphore.Weighted // bytes that reads of p9's own kind of files may hold at once; more wait
+
 	workers sync.WaitGroup // Close calls under way
 }
 
@@ -74,6 +77,9 @@ const (
 	startBuffer = 16 << 10
 	shrinkAfter = 4096 // receives
 )
+
+// maxReading bounds the memory of a session's reads that have a goroutine each.
+const maxReading = 64 << 20
 
 func newSession(s *Server, conn net.Conn, p Peer) *session {
 	c := &session{
@@ -85,6 +91,8 @@ func newSession(s *Server, conn net.Conn, p Peer) *session {
 		fids:  make(map[uint32]*fid),
 		reqs:  make(map[uint16]*request),
 		msize: s.conf.MaxMessage,
+
+		memory: semaphore.NewWeighted(max(maxReading, int64(s.conf.MaxMessage))),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.out.init(conn, &s.stats)
