@@ -18,6 +18,8 @@ var messages = clonefs.Messages[*Interface]{
 	message("down", "", "let it carry none: a read waits, a write fails", (*Interface).down),
 	message("add", "ADDR/LEN", "add an IPv4 or IPv6 address", (*Interface).addAddress),
 	message("remove", "ADDR/LEN", "remove it", (*Interface).removeAddress),
+	message("route", "DEST/LEN [via GW]", "send what is for DEST/LEN through the interface, to a router behind it", (*Interface).addRoute),
+	message("noroute", "DEST/LEN", "remove that route", (*Interface).removeRoute),
 	message("mtu", "N", "carry packets of N bytes at most, 68 to 65521", (*Interface).setMTU),
 	message("addr", "MAC", "change the Ethernet address", (*Interface).setMAC),
 	message("name", "IFNAME", "call the interface IFNAME", (*Interface).rename),

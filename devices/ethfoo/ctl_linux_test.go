@@ -21,7 +21,7 @@ func TestMessages(t *testing.T) {
 	}
 	defer netlink.LinkDel(peer)
 	errnos := map[string]linux.Errno{"EINVAL": linux.EINVAL, "EBUSY": linux.EBUSY, "EEXIST": linux.EEXIST, "EADDRNOTAVAIL": linux.EADDRNOTAVAIL,
-		"EACCES": linux.EACCES}
+		"EACCES": linux.EACCES, "ENETDOWN": linux.ENETDOWN, "ENETUNREACH": linux.ENETUNREACH, "ESRCH": linux.ESRCH}
 	for _, c := range []struct{ name, script, status string }{
 		{"fresh", ``, `ifname ethfoo0
 			mtu 1500
@@ -51,6 +51,36 @@ func TestMessages(t *testing.T) {
 			remove 10.9.0.1    => EINVAL bad control message: remove wants ADDR/LEN:
 			add 224.0.0.1/24   => EINVAL bad control message: add wants ADDR/LEN:`, `address 10.9.0.1/24
 			address fd00::1/64`},
+		{"routes", `
+			route 10.8.0.0/16 => ENETDOWN cannot route 10.8.0.0/16 through ethfoo0: it is down: send up first
+			up
+			add 10.9.0.1/24
+			add fd00::1/64
+			route 10.8.0.0/16
+			route 10.8.0.0/16  => EEXIST there is a route to 10.8.0.0/16 already
+			route 10.7.0.0/16 via 10.9.0.2
+			route 10.6.0.0/16 via 10.3.0.2 => ENETUNREACH cannot route 10.6.0.0/16 via 10.3.0.2 through ethfoo0: no network of its
+			route 0.0.0.0/0 via 10.9.0.2
+			route 10.5.0.1/32
+			route fd08::/64
+			route fd07::/64 via fd00::2
+			route ::/0 via fd00::2
+			noroute 10.5.0.1/32
+			noroute 10.5.0.1/32 => ESRCH there is no route to 10.5.0.1/32 through ethfoo0
+			noroute 10.7.0.0/16
+			noroute fd08::/64
+			noroute fd08::/64   => ESRCH there is no route to fd08::/64
+			noroute ::/0
+			noroute 0.0.0.0/0
+			route 10.8.0.1/16   => EINVAL bad control message: route wants DEST/LEN [via GW]: "10.8.0.1/16" has bits beyond its length, the network is 10.8.0.0/16
+			route 10.8.0.0      => EINVAL bad control message: route wants DEST/LEN [via GW]: "10.8.0.0" has no prefix length
+			route 10.8.0.0/33   => EINVAL bad control message: route wants DEST/LEN [via GW]: "10.8.0.0/33" is no network
+			route ::ffff:10.8.0.0/112 => EINVAL bad control message: route wants DEST/LEN [via GW]:
+			route 10.4.0.0/16 via fd00::2 => EINVAL bad control message: route wants DEST/LEN [via GW]: "fd00::2" is not of the family of 10.4.0.0/16
+			route 10.4.0.0/16 via me      => EINVAL bad control message: route wants DEST/LEN [via GW]: "me" is no IP address of a router
+			route fd04::/64 via fe80::1%lo => EINVAL bad control message: route wants DEST/LEN [via GW]:
+			route 10.4.0.0/16 via 0.0.0.0 => EINVAL bad control message: route wants DEST/LEN [via GW]: "0.0.0.0" is no host's address
+			noroute everything  => EINVAL bad control message: noroute wants DEST/LEN:`, `flags up`},
 		{"no IPv6 below 1280", `
 			mtu 1279
 			add fd00::1/64 => EINVAL`, `mtu 1279`},
@@ -138,7 +168,8 @@ func wantErrorOf(t *testing.T, line string, err error, errno linux.Errno, text s
 
 func TestMessagesWithoutTheCapability(t *testing.T) {
 	i := makeInterface(t, 0)
-	for _, line := range []string{"up", "down", "mtu 1400", "add 10.9.0.1/24", "addr 02:00:00:00:00:01", "name mine0", "promiscuous on"} {
+	for _, line := range []string{"up", "down", "mtu 1400", "add 10.9.0.1/24", "addr 02:00:00:00:00:01", "name mine0", "promiscuous on",
+		"route 10.8.0.0/16", "noroute 10.8.0.0/16"} {
 		lacking(t, func() { wantErrorOf(t, line, send(i, line), linux.EPERM, "cannot ") })
 	}
 }

@@ -67,6 +67,36 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
+// parseNetwork reads the address of a network, or of one host, with the length of its prefix.
+func parseNetwork(s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil && !strings.Contains(s, "/"):
+		return p, fmt.Errorf("%s has no prefix length, write it like 10.9.0.0/24, fd00::/64, or 0.0.0.0/0 for everything", quote(s))
+	case err != nil:
+		return p, fmt.Errorf("%s is no network, write it like 10.9.0.0/24, fd00::/64, or 0.0.0.0/0 for everything", quote(s))
+	case p.Addr().Is4In6():
+		return p, fmt.Errorf("%s is an IPv4 address in IPv6, write %v with a length of its own", quote(s), p.Addr().Unmap())
+	case p != p.Masked():
+		return p, fmt.Errorf("%s has bits beyond its length, the network is %v", quote(s), p.Masked())
+	}
+	return p, nil
+}
+
+// parseRouter reads the address of a router on the way to dest.
+func parseRouter(s string, dest netip.Prefix) (netip.Addr, error) {
+	a, err := netip.ParseAddr(s)
+	switch {
+	case err != nil || a.Zone() != "":
+		return a, fmt.Errorf("%s is no IP address of a router", quote(s))
+	case a.Is4() != dest.Addr().Is4() || a.Is4In6():
+		return a, fmt.Errorf("%s is not of the family of %v", quote(s), dest)
+	case a.IsMulticast() || a.IsUnspecified():
+		return a, fmt.Errorf("%s is no host's address", quote(s))
+	}
+	return a, nil
+}
+
 // parseType reads an Ethernet type, decimal or 0x; -1 means all.
 func parseType(s string) (int32, error) {
 	digits, base := s, 10
