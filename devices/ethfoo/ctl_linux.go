@@ -20,12 +20,15 @@ var messages = clonefs.Messages[*Interface]{
 	message("remove", "ADDR/LEN", "remove it", (*Interface).removeAddress),
 	message("route", "DEST/LEN [via GW]", "send what is for DEST/LEN through the interface, to a router behind it", (*Interface).addRoute),
 	message("noroute", "DEST/LEN", "remove that route", (*Interface).removeRoute),
+	message("bridge", "BR [create]", "make it a port of bridge BR; with create one that is missing is made, and goes with our last port", (*Interface).joinBridge),
+	message("nobridge", "", "take it off its bridge", (*Interface).leaveBridge),
 	message("mtu", "N", "carry packets of N bytes at most, 68 to 65521", (*Interface).setMTU),
 	message("addr", "MAC", "change the Ethernet address", (*Interface).setMAC),
 	message("name", "IFNAME", "call the interface IFNAME", (*Interface).rename),
 	message("connect", "TYPE", "readers get frames of this Ethernet type only (decimal or 0x), -1 for all", (*Interface).connect),
 	message("queue", "N", "hold N frames for a reader that is behind, then drop the oldest", (*Interface).setQueue),
 	message("promiscuous", "on|off", "readers get what others write to the interface as well", (*Interface).promiscuous),
+	message("headersonly", "on|off", "readers get 64 bytes a frame: 58 of its beginning, length and milliseconds big-endian in the last 6", (*Interface).headersOnly),
 }
 
 // message makes one entry of the table. do may return an error that is a *badArgument; what the client sees then names the word and

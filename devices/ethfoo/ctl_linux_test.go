@@ -21,7 +21,7 @@ func TestMessages(t *testing.T) {
 	}
 	defer netlink.LinkDel(peer)
 	errnos := map[string]linux.Errno{"EINVAL": linux.EINVAL, "EBUSY": linux.EBUSY, "EEXIST": linux.EEXIST, "EADDRNOTAVAIL": linux.EADDRNOTAVAIL,
-		"EACCES": linux.EACCES, "ENETDOWN": linux.ENETDOWN, "ENETUNREACH": linux.ENETUNREACH, "ESRCH": linux.ESRCH}
+		"EACCES": linux.EACCES, "ENETDOWN": linux.ENETDOWN, "ENETUNREACH": linux.ENETUNREACH, "ESRCH": linux.ESRCH, "ENODEV": linux.ENODEV}
 	for _, c := range []struct{ name, script, status string }{
 		{"fresh", ``, `ifname ethfoo0
 			mtu 1500
@@ -81,6 +81,19 @@ func TestMessages(t *testing.T) {
 			route fd04::/64 via fe80::1%lo => EINVAL bad control message: route wants DEST/LEN [via GW]:
 			route 10.4.0.0/16 via 0.0.0.0 => EINVAL bad control message: route wants DEST/LEN [via GW]: "0.0.0.0" is no host's address
 			noroute everything  => EINVAL bad control message: noroute wants DEST/LEN:`, `flags up`},
+		{"bridges", `
+			nobridge
+			bridge other0
+			bridge other0 create
+			nobridge
+			bridge mine0  => ENODEV there is no bridge mine0: bridge mine0 create makes it
+			bridge lo     => EINVAL lo is no bridge, it is of the kind
+			bridge lo create    => EINVAL lo is no bridge
+			bridge a/b create   => EINVAL bad control message: bridge wants BR [create]: the name has "/" in it
+			bridge much-too-long-a-name => EINVAL bad control message: bridge wants BR [create]: the name is longer than 15 bytes
+			bridge mine0 create
+			bridge mine0 create
+			bridge mine0`, `bridge mine0`},
 		{"no IPv6 below 1280", `
 			mtu 1279
 			add fd00::1/64 => EINVAL`, `mtu 1279`},
@@ -169,7 +182,8 @@ func wantErrorOf(t *testing.T, line string, err error, errno linux.Errno, text s
 func TestMessagesWithoutTheCapability(t *testing.T) {
 	i := makeInterface(t, 0)
 	for _, line := range []string{"up", "down", "mtu 1400", "add 10.9.0.1/24", "addr 02:00:00:00:00:01", "name mine0", "promiscuous on",
-		"route 10.8.0.0/16", "noroute 10.8.0.0/16"} {
+		"route 10.8.0.0/16", "noroute 10.8.0.0/16",
+		"bridge mine0 create"} {
 		lacking(t, func() { wantErrorOf(t, line, send(i, line), linux.EPERM, "cannot ") })
 	}
 }

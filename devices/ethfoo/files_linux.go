@@ -79,6 +79,13 @@ func (i *Interface) statsText() (string, error) {
 	return b.String(), nil
 }
 
+func onOff(b bool) string {
+	if b {
+		return "on"
+	}
+	return "off"
+}
+
 func digit(b bool) int {
 	if b {
 		return 1
@@ -153,13 +160,15 @@ func (i *Interface) statusText() (string, error) {
 		return "", p9ext.Errorf(errnoOf(err), "cannot list the addresses of %s: %w", link.Name, err)
 	}
 	readers, length, drops := i.frames.counts()
-	promiscuous := "off"
-	if i.promisc.Load() {
-		promiscuous = "on"
-	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "ifname %s\naddr %s\nmtu %d\ntype %d\npromiscuous %s\nqueue %d\nreaders %d\ndropped %d\n",
-		link.Name, formatMAC(link.HardwareAddr), link.MTU, i.frames.selected.Load(), promiscuous, length, readers, drops)
+	fmt.Fprintf(&b, "ifname %s\naddr %s\nmtu %d\ntype %d\npromiscuous %s\nheadersonly %s\nqueue %d\nreaders %d\ndropped %d\n",
+		link.Name, formatMAC(link.HardwareAddr), link.MTU, i.frames.selected.Load(), onOff(i.promisc.Load()), onOff(i.frames.headers.Load()),
+		length, readers, drops)
+	if link.MasterIndex != 0 {
+		if bridge, err := i.nl.LinkByIndex(link.MasterIndex); err == nil { // else it went this moment
+			fmt.Fprintf(&b, "bridge %s\n", bridge.Attrs().Name)
+		}
+	}
 	for _, a := range addresses {
 		fmt.Fprintf(&b, "address %s\n", a)
 	}

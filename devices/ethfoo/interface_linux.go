@@ -33,6 +33,8 @@ type Interface struct {
 	promisc atomic.Bool   // readers see what is written as well
 	cut     atomic.Uint64 // frames that were longer than mtu said, and lost
 
+	bridge int // index of the bridge we joined, 0 for none; dev.links.mu guards it
+
 	mu   sync.Mutex // guards name
 	name string     // of the link, as last seen
 }
@@ -42,6 +44,7 @@ type device struct {
 	settings Config
 	tun      string // path of the tun device
 	watch    watcher
+	links    links
 }
 
 // open makes the interface of number n, down and without addresses. hangup is called when the interface is deleted from outside,
@@ -123,6 +126,7 @@ func (i *Interface) Close() error {
 	i.dev.watch.remove(i)
 	err := i.tap.close()
 	<-i.pumped
+	i.dev.links.leave(i)
 	return err
 }
 
@@ -134,6 +138,7 @@ const pumpBurst = 64
 func (i *Interface) pump() {
 	defer close(i.pumped)
 	var mem slab
+	var records [][]byte // what is to be delivered at the end of the burst: readers are woken once for it
 	r := &frameReader{
 		burst: pumpBurst,
 		// One byte more than a frame may have shows a frame that is longer, because the mtu was raised from outside.
@@ -144,7 +149,17 @@ func (i *Interface) pump() {
 				i.cut.Add(1)
 				i.link() // learns the new mtu, should the watcher not have told it yet
 			case len(frame) >= etherHeader && i.frames.wanted(frame, nil):
-				i.frames.deliver(mem.take(len(frame)), nil) // one that is not wanted leaves its room to the next
+				if i.frames.headers.Load() {
+					frame = headersOf(frame[:cap(frame)], frame, milliseconds())
+				}
+				records = append(records, mem.take(len(frame))) // one that is not wanted leaves its room to the next
+			}
+		},
+		ended: func() {
+			if len(records) > 0 {
+				i.frames.deliverAll(records)
+				clear(records) // they are the readers' now, and go with them
+				records = records[:0]
 			}
 		},
 	}
