@@ -26,6 +26,7 @@ func frameType(frame []byte) int32 { return int32(frame[12])<<8 | int32(frame[13
 // The zero value selects the frames of type 0; see newFanout.
 type fanout struct {
 	selected atomic.Int32                     // Ethernet type or allTypes
+	headers  atomic.Bool                      // readers get headersOf each frame
 	queues   atomic.Pointer[[]*clonefs.Queue] // of the readers; the slice is replaced, never changed, so that deliver takes no lock
 
 	mu     sync.Mutex // guards the fields below, and what queues points to against two changes at once
@@ -53,6 +54,13 @@ func (f *fanout) deliver(frame []byte, except *clonefs.Queue) bool {
 		}
 	}
 	return taken
+}
+
+// deliverAll gives records, made of frames that are wanted, to every reader. Then they belong to the queues; the slice does not.
+func (f *fanout) deliverAll(records [][]byte) {
+	for _, q := range *f.queues.Load() {
+		q.PushAllOwned(records)
+	}
 }
 
 // wanted reports whether deliver would give frame to anybody.

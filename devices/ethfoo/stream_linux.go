@@ -88,9 +88,20 @@ func (w *writer) PollWrite(p []byte, _ int64, _ p9ext.Waiter) (int, error) {
 		return 0, p9ext.Errorf(errnoOf(err), "cannot send a frame of %d bytes through %s: %w", len(p), w.i.lastName(), errnoOf(err))
 	}
 	if w.i.promisc.Load() && w.i.frames.wanted(p, w.self) {
-		w.i.frames.deliver(append([]byte(nil), p...), w.self)
+		w.echo(p)
 	}
 	return len(p), nil
+}
+
+// echo gives the other readers what was sent.
+func (w *writer) echo(p []byte) {
+	var record []byte
+	if w.i.frames.headers.Load() {
+		record = headersOf(make([]byte, headersSize), p, milliseconds())
+	} else {
+		record = append(record, p...)
+	}
+	w.i.frames.deliver(record, w.self)
 }
 
 // UnpollWrite does nothing: PollWrite never parks.

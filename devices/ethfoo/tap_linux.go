@@ -131,12 +131,14 @@ func (t *tap) readFrames(r *frameReader) error {
 type frameReader struct {
 	room  func() []byte                 // space for the next frame; asked again for every frame
 	taken func(frame []byte, full bool) // gets the frame, the beginning of what room returned; full: it filled that, and may have been longer
+	ended func()                        // called when there is no frame at hand, and after a burst
 	burst int                           // frames read before the caller gets a chance to see that the TAP was closed
 	err   error
 }
 
 // read is what syscall.RawConn.Read wants: it reports false when there is nothing to read, to be called again when there is.
 func (r *frameReader) read(fd uintptr) bool {
+	defer r.ended()
 	for range r.burst {
 		p := r.room()
 		n, err := unix.Read(int(fd), p)
