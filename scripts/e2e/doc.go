@@ -4,7 +4,8 @@
 // The tests stand behind the build tag e2e, since they want QEMU, Debian's kernels (fetched by guest-kernels, beside this file) and some minutes:
 //
 //	go test -tags e2e ./scripts/e2e
-//	go test -tags e2e ./scripts/e2e -run 'Test/6.12/tcp/9P2000.L/trap' -v
+//	go test -tags e2e ./scripts/e2e -v -run 'Test/^6.1$/tcp/9P2000.L$/trap'
+//	go test -tags e2e ./scripts/e2e -args -console -server PROGRAM
 //
 // Three parties take part. The test runs on the host. It builds the server and starts it with --net private, so that the interfaces it makes never
 // appear among the machine's own. It boots one guest a kernel, whose first and only program is ./guest: a static Go program that loads the modules,

@@ -162,7 +162,10 @@ func caseCtlForms(t *T) {
 	mnt := t.mount()
 	c := t.clone(mnt)
 	t.wantIface(c.iface, false)
-	for _, form := range []string{"echo %s > ctl", "echo %s >> ctl", "echo %s 1<> ctl", "printf %%s %s > ctl", "echo %s | dd of=ctl 2>/dev/null", "cp /dev/fd/9 ctl 9<<E\n%s\nE\n"} {
+	for _, form := range []string{
+		"echo %s > ctl", "echo %s >> ctl", "echo %s 1<> ctl",
+		"printf %%s %s > ctl", "echo %s | dd of=ctl 2>/dev/null", "cp /dev/fd/9 ctl 9<<E\n%s\nE\n",
+	} {
 		for _, state := range []string{"up", "down"} {
 			script := fmt.Sprintf(form, state)
 			if out, err := t.sh(c.dir, script); err != nil || out != "" {
@@ -383,7 +386,10 @@ func caseTrapWritePread(t *T) {
 	t.must(f.write([]byte(msg)))
 	for _, n := range []int{4096, 1, 2, 64, 65, 1 << 20} {
 		p, err := f.pread(n, 0)
-		if want := fmt.Sprintf("%d\n", c.n); err != nil || !strings.HasPrefix(string(p), want[:min(n, len(want))]) || strings.Trim(string(p[min(n, 2):]), "\n") != "" {
+		want := fmt.Sprintf("%d\n", c.n)
+		want = want[:min(n, len(want))]
+		rest, ok := strings.CutPrefix(string(p), want)
+		if err != nil || !ok || strings.Trim(rest, "\n") != "" {
 			t.Errorf("64 bytes written, then pread of %d at 0: %q, %v", n, p, err)
 		}
 	}
@@ -439,7 +445,8 @@ func caseUsers(t *T) {
 	if out, err := t.asUser(1000, c.dir, "cat status"); err != nil {
 		t.Errorf("user 1000 reads status of root's conversation: %v\n%s", err, out)
 	}
-	if out, err := t.asUser(1000, mnt+"/ethfoo", "exec 3<>clone; read n <&3; echo $n; chmod 600 $n/ctl; stat -c %a $n/ctl"); err != nil || !strings.HasSuffix(out, "600\n") {
+	out, err = t.asUser(1000, mnt+"/ethfoo", "exec 3<>clone; read n <&3; echo $n; chmod 600 $n/ctl; stat -c %a $n/ctl")
+	if err != nil || !strings.HasSuffix(out, "600\n") {
 		t.Errorf("user 1000 closes his own conversation to his group: %v\n%s", err, out)
 	}
 	if out, err := t.asUser(1000, c.dir, "chmod 666 ctl"); err == nil {

@@ -415,7 +415,7 @@ func caseBesideBlockedReader(t *T) {
 	data := t.open(c.at("data"), unix.O_RDWR)
 	quick("a write to data", func() { t.checked(data.write(p)) })
 	// Shells: of the forms of writing to the file that another reads, > alone has to wait for the reader from 6.12 on.
-	t.must(writeTmp("/tmp/frame", p))
+	t.must(os.WriteFile("/tmp/frame", p, 0o644))
 	t.mustSh(c.dir, "cat /tmp/frame >> data; cat /tmp/frame 1<> data; cat /tmp/frame > tx; cat /tmp/frame >> tx")
 	n := 0
 	t.until(soon, "the host's packet socket sees 6 frames", func() bool {
@@ -458,7 +458,7 @@ func caseTruncateBesideReader(t *T) {
 	mnt := t.mount()
 	c := t.up(mnt)
 	src := t.source(c.iface, 9, 200, 1514) // the first leads beyond the 100 bytes that the shell writes: see beside-blocked-reader
-	t.must(writeTmp("/tmp/frame", frame.Append(nil, 10, 0, 100)))
+	t.must(os.WriteFile("/tmp/frame", frame.Append(nil, 10, 0, 100), 0o644))
 	r := t.reader(c.at("rx"))
 	r.blocked()
 	t.mustSh(c.dir, "cat /tmp/frame > tx")

@@ -219,8 +219,9 @@ func stacks(leader int) []string {
 			if bytes.Contains(stack, []byte("futex")) || len(stack) == 0 {
 				continue // idle threads of Go's scheduler
 			}
-			lines := strings.Fields(strings.ReplaceAll(string(stack), "[<0>]", ""))
-			out = append(out, fmt.Sprintf("%s (%s): %s", task, bytes.ReplaceAll(bytes.TrimRight(cmdline, "\x00"), []byte{0}, []byte(" ")), strings.Join(lines, " < ")))
+			calls := strings.Fields(strings.ReplaceAll(string(stack), "[<0>]", ""))
+			program := strings.ReplaceAll(strings.TrimRight(string(cmdline), "\x00"), "\x00", " ")
+			out = append(out, fmt.Sprintf("%s (%s): %s", task, program, strings.Join(calls, " < ")))
 		}
 	}
 	return out

@@ -46,9 +46,6 @@ func (l *lines) next() string {
 	panic("unreached")
 }
 
-// writeTmp writes a file for a shell to copy.
-func writeTmp(path string, p []byte) error { return os.WriteFile(path, p, 0o644) }
-
 // credential is an ordinary user of the guest.
 func credential(uid int) *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}
