@@ -71,7 +71,7 @@ func (c *session) create(m *wire.Msg) {
 	isDir := false
 	var err error
 	if m.Type == wire.Tcreate {
-		if flags, err = openFlags(m.Mode); err == nil && m.Perm&^(wire.DMDIR|0o777) != 0 {
+		if flags, err = openFlags(c.dialect, m.Mode); err == nil && m.Perm&^(wire.DMDIR|0o777) != 0 {
 			err = p9ext.Errorf(linux.EPERM, "only files and directories can be created")
 		}
 		perm, gid, isDir = p9.FileMode(m.Perm&0o777), p9.GID(f.root.user.GID), m.Perm&wire.DMDIR != 0

@@ -12,11 +12,18 @@ import (
 )
 
 // Linux's open flags that a mode of 9P2000 becomes.
-const linuxTrunc = 0o1000
+const (
+	linuxTrunc  = 0o1000
+	linuxAppend = 0o2000
+)
 
-// openFlags makes p9's flags, which are Linux's, of the mode of Topen.
-func openFlags(mode uint32) (p9.OpenFlags, error) {
-	if mode&^(3|wire.OTRUNC|wire.OCEXEC|wire.ORCLOSE) != 0 {
+// openFlags makes p9's flags, which are Linux's, of the mode of Topen. Linux adds OAPPEND in .u.
+func openFlags(d wire.Dialect, mode uint32) (p9.OpenFlags, error) {
+	known := uint32(3 | wire.OTRUNC | wire.OCEXEC | wire.ORCLOSE)
+	if d == wire.P9u {
+		known |= wire.OAPPEND
+	}
+	if mode&^known != 0 {
 		return 0, errBadMode
 	}
 	if mode&wire.ORCLOSE != 0 { // nothing here can be removed by its last close
@@ -29,6 +36,9 @@ func openFlags(mode uint32) (p9.OpenFlags, error) {
 	if mode&wire.OTRUNC != 0 {
 		flags |= linuxTrunc
 	}
+	if mode&wire.OAPPEND != 0 {
+		flags |= linuxAppend
+	}
 	return flags, nil
 }
 
@@ -37,7 +47,7 @@ func (c *session) open(m *wire.Msg) {
 	flags := p9.OpenFlags(m.Flags)
 	var err error
 	if m.Type == wire.Topen {
-		flags, err = openFlags(m.Mode)
+		flags, err = openFlags(c.dialect, m.Mode)
 	}
 	c.mu.Lock()
 	f := c.fids[m.Fid]

@@ -55,6 +55,7 @@ const (
 	OTRUNC  = 0x10
 	OCEXEC  = 0x20
 	ORCLOSE = 0x40
+	OAPPEND = 0x80 // .u, as Linux sends it
 )
 
 // Bits of Tgetattr's request mask and of Attr.Valid.
