@@ -29,6 +29,7 @@ var messages = clonefs.Messages[*Interface]{
 	message("queue", "N", "hold N frames for a reader that is behind, then drop the oldest", (*Interface).setQueue),
 	message("promiscuous", "on|off", "readers get what others write to the interface as well", (*Interface).promiscuous),
 	message("headersonly", "on|off", "readers get 64 bytes a frame: 58 of its beginning, length and milliseconds big-endian in the last 6", (*Interface).headersOnly),
+	message("batch", "on|off", "a read and a write carry as many frames as fit, each behind its length in 4 bytes, little-endian", (*Interface).setBatch),
 }
 
 // message makes one entry of the table. do may return an error that is a *badArgument; what the client sees then names the word and

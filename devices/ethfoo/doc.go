@@ -23,8 +23,13 @@
 // The files speak as ether(3) does, for the program that holds the conversation: in stats, "in" counts what can be read
 // (the kernel's tx_packets) and "out" what was written (rx_packets); ifstats has the kernel's view. Every open of rx or
 // data has a queue of its own from the moment of its open and gets every frame that the conversation selects (connect,
-// promiscuous), whole or with headersonly its beginning. A reader that is slower than the interface loses its oldest frames, counted as soft overflows, and never
-// delays anybody else. With no reader at all frames are dropped and count as sent, the rule of tap(4).
+// promiscuous), whole or with headersonly its beginning. A reader that is slower than the interface loses its oldest frames,
+// counted as soft overflows, and never delays anybody else. With no reader at all frames are dropped and count as sent, the rule
+// of tap(4).
+//
+// With batch on, a read takes as many frames as lie there and fit, and a write sends several: each stands behind its length in
+// 4 bytes, little-endian. A read without room for the next frame and its length fails (EINVAL) and takes nothing. Of a write
+// that is no batch, or has a frame that is too small or too large, nothing is sent.
 //
 // # What ends it
 //

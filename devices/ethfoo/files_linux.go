@@ -14,7 +14,7 @@ import (
 
 // files is the table of a conversation's files.
 var files = clonefs.Files[*Interface]{
-	{Name: "data", Mode: 0o660, Help: "one Ethernet frame a read, one a write, of 14 to mtu+18 bytes", Duplex: (*Interface).data},
+	{Name: "data", Mode: 0o660, Help: "one Ethernet frame a read, one a write, of 14 to mtu+18 bytes; or batches, see batch", Duplex: (*Interface).data},
 	{Name: "addr", Mode: 0o444, Help: "the Ethernet address, 12 hex digits", Text: (*Interface).addrText},
 	{Name: "ifname", Mode: 0o444, Help: "the interface's name in the kernel", Text: (*Interface).ifnameText},
 	{Name: "stats", Mode: 0o444, Help: "counters as in ether(3): in is what can be read here, out what was written", Text: (*Interface).statsText},
@@ -161,8 +161,9 @@ func (i *Interface) statusText() (string, error) {
 	}
 	readers, length, drops := i.frames.counts()
 	var b strings.Builder
-	fmt.Fprintf(&b, "ifname %s\naddr %s\nmtu %d\ntype %d\npromiscuous %s\nheadersonly %s\nqueue %d\nreaders %d\ndropped %d\n",
+	fmt.Fprintf(&b, "ifname %s\naddr %s\nmtu %d\ntype %d\npromiscuous %s\nheadersonly %s\nbatch %s\nqueue %d\nreaders %d\ndropped %d\n",
 		link.Name, formatMAC(link.HardwareAddr), link.MTU, i.frames.selected.Load(), onOff(i.promisc.Load()), onOff(i.frames.headers.Load()),
+		onOff(i.frames.batch.Load()),
 		length, readers, drops)
 	if link.MasterIndex != 0 {
 		if bridge, err := i.nl.LinkByIndex(link.MasterIndex); err == nil { // else it went this moment

@@ -27,6 +27,7 @@ func frameType(frame []byte) int32 { return int32(frame[12])<<8 | int32(frame[13
 type fanout struct {
 	selected atomic.Int32                     // Ethernet type or allTypes
 	headers  atomic.Bool                      // readers get headersOf each frame
+	batch    atomic.Bool                      // a read and a write carry several frames; changed with mu held
 	queues   atomic.Pointer[[]*clonefs.Queue] // of the readers; the slice is replaced, never changed, so that deliver takes no lock
 
 	mu     sync.Mutex // guards the fields below, and what queues points to against two changes at once
@@ -78,6 +79,7 @@ func (f *fanout) join() *clonefs.Queue {
 	defer f.mu.Unlock()
 	q := clonefs.NewQueue(f.length)
 	q.SetMaxBytes(maxQueueBytes)
+	q.SetBatch(f.batch.Load())
 	old := *f.queues.Load()
 	queues := append(old[:len(old):len(old)], q)
 	f.queues.Store(&queues)
@@ -108,6 +110,16 @@ func (f *fanout) setLength(n int) {
 	f.length = n
 	for _, q := range *f.queues.Load() {
 		q.SetMax(n)
+	}
+}
+
+// setBatch has reads carry several frames, of the readers that are and those to come.
+func (f *fanout) setBatch(on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.batch.Store(on)
+	for _, q := range *f.queues.Load() {
+		q.SetBatch(on)
 	}
 }
 

@@ -33,7 +33,7 @@ func (r *reader) Close() error {
 	return r.Queue.Close()
 }
 
-// A writer is the writing half of an open: each write is one frame, straight to write(2).
+// A writer is the writing half of an open: each write is one frame, or a batch of them, straight to write(2).
 type writer struct {
 	i    *Interface
 	self *clonefs.Queue // of the same open; it does not hear itself
@@ -66,31 +66,80 @@ func (i *Interface) data(_ context.Context, m clonefs.Mode) (clonefs.Stream, err
 // errDown is the answer to a write while the link is down, as in tap(4).
 var errDown = p9ext.Errorf(linux.EHOSTDOWN, "interface is down")
 
-// PollWrite sends one frame, at once. What wants a question to the kernel or a pause is left to WriteContext.
+// PollWrite sends one frame, or a batch, at once. What wants a question to the kernel, a pause or much time is left to WriteContext.
 func (w *writer) PollWrite(p []byte, _ int64, _ p9ext.Waiter) (int, error) {
-	if len(p) < etherHeader {
-		return 0, p9ext.Errorf(linux.EINVAL, "%w: a frame has %d bytes at least", p9ext.ErrTooSmall, etherHeader)
+	if w.i.frames.batch.Load() {
+		return w.pollBatch(p)
 	}
-	if len(p) > int(w.i.mtu.Load())+frameSlack {
-		return 0, p9ext.ErrNoPoll
+	err := w.measure(len(p))
+	if err == nil {
+		err = w.send(p)
 	}
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// measure tells whether a frame of n bytes may be sent. ErrNoPoll: it is too large for the mtu last seen, fits finds out.
+func (w *writer) measure(n int) error {
+	if n < etherHeader {
+		return p9ext.Errorf(linux.EINVAL, "%w: a frame has %d bytes at least", p9ext.ErrTooSmall, etherHeader)
+	}
+	if n > int(w.i.mtu.Load())+frameSlack {
+		return p9ext.ErrNoPoll
+	}
+	return nil
+}
+
+// fits tells whether a frame of n bytes may be sent, by the present mtu.
+func (w *writer) fits(n int) error {
+	err := w.measure(n)
+	if err != p9ext.ErrNoPoll {
+		return err
+	}
+	link, err := w.i.link()
+	if err == nil && n > link.MTU+frameSlack {
+		err = p9ext.Errorf(linux.EMSGSIZE, "%w: a frame of %d bytes, mtu %d allows %d", p9ext.ErrTooLarge, n, link.MTU, link.MTU+frameSlack)
+	}
+	return err
+}
+
+// send sends one frame. ErrNoPoll: the kernel has no room for the moment.
+func (w *writer) send(p []byte) error {
 	switch err := w.i.tap.write(p); err {
 	case nil:
 	case unix.EAGAIN:
-		return 0, p9ext.ErrNoPoll
+		return p9ext.ErrNoPoll
 	case unix.EIO:
-		return 0, errDown
+		return errDown
 	case errGone:
-		return 0, w.i.deleted()
+		return w.i.deleted()
 	case fs.ErrClosed:
-		return 0, p9ext.ErrHungup
+		return p9ext.ErrHungup
 	default:
-		return 0, p9ext.Errorf(errnoOf(err), "cannot send a frame of %d bytes through %s: %w", len(p), w.i.lastName(), errnoOf(err))
+		return p9ext.Errorf(errnoOf(err), "cannot send a frame of %d bytes through %s: %w", len(p), w.i.lastName(), errnoOf(err))
 	}
 	if w.i.promisc.Load() && w.i.frames.wanted(p, w.self) {
 		w.echo(p)
 	}
-	return len(p), nil
+	return nil
+}
+
+// sendWaiting sends one frame, when the kernel has room.
+func (w *writer) sendWaiting(ctx context.Context, p []byte) error {
+	for {
+		err := w.send(p)
+		if err != p9ext.ErrNoPoll {
+			return err
+		}
+		// The kernel holds 2 GiB of frames that nobody has taken up; it will not tell this descriptor when that ends.
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 // echo gives the other readers what was sent.
@@ -107,29 +156,17 @@ func (w *writer) echo(p []byte) {
 // UnpollWrite does nothing: PollWrite never parks.
 func (w *writer) UnpollWrite(p9ext.Waiter) {}
 
-// WriteContext sends one frame. A frame too large for the mtu last seen is measured against the present one.
-func (w *writer) WriteContext(ctx context.Context, p []byte, off int64) (int, error) {
-	for {
-		n, err := w.PollWrite(p, off, nil)
-		if err != p9ext.ErrNoPoll {
-			return n, err
-		}
-		if len(p) > int(w.i.mtu.Load())+frameSlack {
-			link, err := w.i.link()
-			if err != nil {
-				return 0, err
-			}
-			if len(p) > link.MTU+frameSlack {
-				return 0, p9ext.Errorf(linux.EMSGSIZE, "%w: a frame of %d bytes, mtu %d allows %d",
-					p9ext.ErrTooLarge, len(p), link.MTU, link.MTU+frameSlack)
-			}
-			continue
-		}
-		// The kernel holds 2 GiB of frames that nobody has taken up; it will not tell this descriptor when that ends.
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-time.After(time.Millisecond):
-		}
+// WriteContext sends one frame, or a batch. A frame too large for the mtu last seen is measured against the present one.
+func (w *writer) WriteContext(ctx context.Context, p []byte, _ int64) (int, error) {
+	if w.i.frames.batch.Load() {
+		return w.writeBatch(ctx, p)
 	}
+	err := w.fits(len(p))
+	if err == nil {
+		err = w.sendWaiting(ctx, p)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
