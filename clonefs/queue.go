@@ -116,6 +116,22 @@ func (q *Queue) PushOwned(p []byte) bool {
 	return true
 }
 
+// TryPushOwned is a PushOwned that drops p, not what is held, when the queue is full. It reports whether p is held now.
+func (q *Queue) TryPushOwned(p []byte) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.closed || len(p) == 0:
+		return false
+	case q.over(len(p)):
+		q.drops++
+		return false
+	}
+	q.add(record{b: p})
+	q.wake()
+	return true
+}
+
 // PushContext is a Push that waits until p fits instead of dropping. It returns the queue's error when it is closed and
 // p9ext.ErrInterrupted when ctx ends before; nothing was pushed then. Who waits longest is not necessarily served first.
 func (q *Queue) PushContext(ctx context.Context, p []byte) error {

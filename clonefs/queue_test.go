@@ -29,7 +29,7 @@ func (b *bell) Wake() { b.rung++ }
 //	max:N      SetMax(N)                       bytes:N    SetMaxBytes(N)
 //	eof        CloseWithError(io.EOF)          close      Close()
 //	all:X,Y    PushAllOwned of both            batch:on   SetBatch
-//	back:X,Y   Unread of a batch of both
+//	back:X,Y   Unread of a batch of both       try:X      TryPushOwned("X"), "full" when it is not held
 //
 // A read answers what it read (a batch as X,Y), "wait" or "eof" or "hungup" or "small"; an operation that wakes waiters answers their names.
 func TestQueueScript(t *testing.T) {
@@ -73,6 +73,11 @@ func TestQueueScript(t *testing.T) {
 		{name: "several at once wake as many", script: "a b all:x,y,z a b c", want: "wait wait a,b x y z"},
 		{name: "several at once after the end", script: "eof all:x,y a", want: ". closed eof"},
 		{name: "several at once are bounded", max: 2, script: "all:x,y,z a a a", want: ". y z wait"},
+
+		{name: "a try drops the newest", max: 1, script: "try:x try:y a try:z a", want: ". full x . z"},
+		{name: "a try wakes", script: "a b try:x a", want: "wait wait a x"},
+		{name: "a try of nothing, and after the end", script: "try: try:x eof try:y", want: "full . . full"},
+		{name: "bytes: a try keeps what is partly read", stream: true, max: 4, script: "try:abcd a/2 try:xyz a", want: ". ab full cd"},
 
 		{name: "batch: a read takes all", script: "batch:on push:x push:yy a a", want: ". . . x,yy wait"},
 		{name: "batch: a read takes what fits whole", script: "batch:on all:x,yy,z a/10 a", want: ". . x yy,z"},
@@ -126,6 +131,9 @@ func TestQueueScript(t *testing.T) {
 				case verb == "own" && !q.PushOwned([]byte(arg)):
 					answer = "closed"
 				case verb == "push", verb == "own":
+				case verb == "try" && !q.TryPushOwned([]byte(arg)):
+					answer = "full"
+				case verb == "try":
 				case verb == "all" && !q.PushAllOwned(split(arg)):
 					answer = "closed"
 				case verb == "all":

@@ -7,6 +7,7 @@
 //	ethfoo/N/stats        counters as in Plan 9's ether(3)
 //	ethfoo/N/ifstats      counters as the kernel has them
 //	ethfoo/N/type         the Ethernet type selected, -1 for all
+//	ethfoo/N/pcap         a pcapng stream of all frames, from its open on
 //
 // It is NetBSD's tap(4) with the files of Plan 9's ether(3). The interface is a Linux TAP named ethfooN after the number of
 // its conversation. What the kernel sends out of it (a ping, an ARP request, what a bridge forwards) is read from rx;
@@ -30,6 +31,10 @@
 // With batch on, a read takes as many frames as lie there and fit, and a write sends several: each stands behind its length in
 // 4 bytes, little-endian. A read without room for the next frame and its length fails (EINVAL) and takes nothing. Of a write
 // that is no batch, or has a frame that is too small or too large, nothing is sent.
+//
+// pcap is for a person who looks: `cat pcap | tshark -r -`, `tcpdump -r pcap`, `wireshark -k -i pcap`. It has the frames of both
+// directions, called as in stats, whatever connect, headersonly and batch make of them for others. Its readers delay nobody: one that is
+// behind loses packets, which the stream's next interface statistics block counts. To have it open keeps no interface.
 //
 // # What ends it
 //

@@ -20,6 +20,7 @@ var files = clonefs.Files[*Interface]{
 	{Name: "stats", Mode: 0o444, Help: "counters as in ether(3): in is what can be read here, out what was written", Text: (*Interface).statsText},
 	{Name: "ifstats", Mode: 0o444, Help: "the kernel's counters of the link, rx and tx as the kernel sees them", Text: (*Interface).ifstatsText},
 	{Name: "type", Mode: 0o444, Help: "the Ethernet type selected by connect, -1 for all", Text: (*Interface).typeText},
+	{Name: "pcap", Mode: 0o440, Help: "all frames of both directions from now on, as pcapng: in is what can be read here, out what was written", Open: (*Interface).pcap},
 }
 
 func (i *Interface) addrText() (string, error) {

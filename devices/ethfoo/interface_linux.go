@@ -29,6 +29,8 @@ type Interface struct {
 	frames *fanout
 	pumped chan struct{} // closed when the pump has ended
 
+	captures captures // the opens of pcap
+
 	mtu     atomic.Int32  // as last seen; the kernel's may be another one when somebody changed it from outside
 	promisc atomic.Bool   // readers see what is written as well
 	cut     atomic.Uint64 // frames that were longer than mtu said, and lost
@@ -144,6 +146,9 @@ func (i *Interface) pump() {
 		// One byte more than a frame may have shows a frame that is longer, because the mtu was raised from outside.
 		room: func() []byte { return mem.room(int(i.mtu.Load()) + frameSlack + 1) },
 		taken: func(frame []byte, full bool) {
+			if !full {
+				i.captures.received(frame)
+			}
 			switch {
 			case full:
 				i.cut.Add(1)

@@ -107,7 +107,7 @@ func (w *writer) fits(n int) error {
 
 // send sends one frame. ErrNoPoll: the kernel has no room for the moment.
 func (w *writer) send(p []byte) error {
-	switch err := w.i.tap.write(p); err {
+	switch err := w.i.captures.send(w.i.tap, p); err {
 	case nil:
 	case unix.EAGAIN:
 		return p9ext.ErrNoPoll
