@@ -129,6 +129,17 @@ func (c *Conv) drop() bool {
 	return last && c.ended()
 }
 
+// dropSpare gives a reference back unless it is the last.
+func (c *Conv) dropSpare() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.opens == 1 && !c.persist && !c.dead.Load() {
+		return false
+	}
+	c.opens--
+	return true
+}
+
 // setPersist takes or gives back the reference that no open file holds.
 func (c *Conv) setPersist(on bool) {
 	c.mu.Lock()

@@ -145,10 +145,10 @@ type openCtl struct {
 }
 
 var (
-	_ p9ext.Prompt = (*ctlFile)(nil)
-	_ p9ext.Opener = (*ctlFile)(nil)
-	_ p9ext.Writer = (*ctlFile)(nil)
-	_ p9ext.Text   = (*ctlFile)(nil)
+	_ p9ext.Prompt     = (*ctlFile)(nil)
+	_ p9ext.OpenPoller = (*ctlFile)(nil)
+	_ p9ext.Writer     = (*ctlFile)(nil)
+	_ p9ext.Text       = (*ctlFile)(nil)
 )
 
 // IsText implements p9ext.Text.
@@ -194,6 +194,23 @@ func (f *ctlFile) OpenContext(ctx context.Context, flags p9.OpenFlags) (p9.QID, 
 		err = p9ext.ErrInterrupted
 	}
 	return p9.QID{}, 0, err
+}
+
+// PollOpen implements p9ext.OpenPoller: all but clone opens at once.
+func (f *ctlFile) PollOpen(flags p9.OpenFlags) (p9.QID, uint32, error) {
+	if f.at.conv == nil {
+		return p9.QID{}, 0, p9ext.ErrWait
+	}
+	return f.OpenContext(context.Background(), flags)
+}
+
+// PollClose implements p9ext.OpenPoller.
+func (f *ctlFile) PollClose() bool {
+	if !f.fid.isOpen() || !f.open.Load().conv.dropSpare() {
+		return false
+	}
+	f.fid.close()
+	return true
 }
 
 // Open implements p9.File.

@@ -94,6 +94,9 @@ type File[T any] struct {
 	Open   func(T, context.Context, Mode) (Stream, error)
 	Duplex func(T, context.Context, Mode) (Stream, error)
 
+	// Prompt says that neither Open (or Duplex) nor the stream's Close waits for anybody: the server then spends no goroutine on them.
+	Prompt bool
+
 	// Holds makes an open of this file hold a reference to the conversation, as ctl and Duplex files always do.
 	Holds bool
 }

@@ -63,6 +63,13 @@ func (o *opening) done(ctx context.Context, ok bool) bool {
 	return ok
 }
 
+// isOpen reports whether the file is open.
+func (o *opening) isOpen() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.state == stateOpen
+}
+
 // close reports whether the file was open: the caller, who is the only one to hear so, releases it.
 func (o *opening) close() bool {
 	o.mu.Lock()

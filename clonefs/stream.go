@@ -45,7 +45,7 @@ type openStream struct {
 
 var (
 	_ p9ext.Prompt      = (*streamFile)(nil)
-	_ p9ext.Opener      = (*streamFile)(nil)
+	_ p9ext.OpenPoller  = (*streamFile)(nil)
 	_ p9ext.Reader      = (*streamFile)(nil)
 	_ p9ext.Writer      = (*streamFile)(nil)
 	_ p9ext.ReadPoller  = (*streamFile)(nil)
@@ -74,6 +74,27 @@ func (f *streamFile) OpenContext(ctx context.Context, flags p9.OpenFlags) (p9.QI
 	return p9.QID{}, 0, err
 }
 
+// PollOpen implements p9ext.OpenPoller.
+func (f *streamFile) PollOpen(flags p9.OpenFlags) (p9.QID, uint32, error) {
+	if !f.at.ent.prompt {
+		return p9.QID{}, 0, p9ext.ErrWait
+	}
+	return f.OpenContext(context.Background(), flags)
+}
+
+// PollClose implements p9ext.OpenPoller.
+func (f *streamFile) PollClose() bool {
+	e, c := f.at.ent, f.at.conv
+	if !e.prompt || c == nil || !f.fid.isOpen() || e.holds && !c.dropSpare() {
+		return false
+	}
+	f.fid.close()
+	o := f.open.Load()
+	o.shut()
+	c.removeStream(o)
+	return true
+}
+
 // make has the driver make a stream, registers it and takes the reference.
 func (f *streamFile) make(ctx context.Context, flags p9.OpenFlags) (*openStream, error) {
 	m, err := f.check(flags)
@@ -95,7 +116,7 @@ func (f *streamFile) make(ctx context.Context, flags p9.OpenFlags) (*openStream,
 	o, err := f.call(ctx, m)
 	if err != nil {
 		if e.holds && c.drop() {
-			c.teardown()
+			go c.teardown() // for which nobody waits who could not open the file
 		}
 		return nil, f.failed("open", err)
 	}

@@ -62,6 +62,7 @@ type entry struct {
 	setText func(context.Context, *Conv, User, string) error         // nil: can't be written
 	open    func(context.Context, *Conv, User, Mode) (Stream, error) // kindStream
 	half    Mode                                                     // the directions in which a stream may be opened
+	prompt  bool                                                     // neither open nor the stream's Close waits
 	holds   bool                                                     // an open is a reference to the conversation
 	counts  bool                                                     // an open counts as a conversation
 }
@@ -174,7 +175,7 @@ func (t *table) addFile(e entry, duplex bool, err error) error {
 
 // convEntry turns a driver's File into an entry; duplex asks for rx and tx beside it.
 func convEntry[T any](f File[T]) (e entry, duplex bool, err error) {
-	e = entry{name: f.Name, mode: f.Mode & 0o666, help: f.Help, holds: f.Holds || f.Duplex != nil}
+	e = entry{name: f.Name, mode: f.Mode & 0o666, help: f.Help, holds: f.Holds || f.Duplex != nil, prompt: f.Prompt}
 	open := f.Open
 	if open == nil {
 		open = f.Duplex

@@ -86,6 +86,17 @@ type Opener interface {
 	OpenContext(ctx context.Context, flags p9.OpenFlags) (p9.QID, uint32, error)
 }
 
+// An OpenPoller is an Opener that need not wait most of the time: it saves the server, and the client, a goroutine for each open and each close.
+//
+// PollOpen opens like OpenContext when that is possible at once. When it is not, it returns [ErrWait], having done nothing, and the server
+// calls OpenContext. PollClose closes like Close when there is nothing to wait for and reports true; when there is, it
+// reports false, having done nothing, and the server calls Close. The server calls both on its receiving goroutine; only a [Prompt] file is asked.
+type OpenPoller interface {
+	Opener
+	PollOpen(flags p9.OpenFlags) (p9.QID, uint32, error)
+	PollClose() bool
+}
+
 // A Reader is a file whose reads may wait. At most one ReadContext runs at a time on one open file, in the order in which the
 // requests came. When ctx ends it returns an error (any; the server answers EINTR) and has taken nothing.
 //

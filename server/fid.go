@@ -196,6 +196,21 @@ func (f *fid) renamed(fn func()) {
 	}
 }
 
+// closeNow closes the file of f, which is in no table any more, if that needs no waiting. closeFid does the rest.
+func (c *session) closeNow(f *fid) bool {
+	p, ok := f.file.(p9ext.OpenPoller)
+	if !ok || !f.prompt {
+		return false
+	}
+	closed, _ := guard(c, func() (bool, error) { return p.PollClose(), nil })
+	if closed {
+		c.mu.Lock()
+		f.state = broken
+		c.mu.Unlock()
+	}
+	return closed
+}
+
 // clunk ends a fid. What waits on it is answered with EINTR; Rclunk follows the file's Close.
 func (c *session) clunk(m *wire.Msg) {
 	c.mu.Lock()
@@ -213,7 +228,7 @@ func (c *session) clunk(m *wire.Msg) {
 		c.clunkXattr(m, f)
 		return
 	}
-	if !f.mayWaitInClose() {
+	if !f.mayWaitInClose() || c.closeNow(f) {
 		c.closeFid(f)
 		c.batch = wire.AppendRclunk(c.batch, m.Tag)
 		return

@@ -70,21 +70,23 @@ func (c *session) open(m *wire.Msg) {
 		return
 	}
 	o, isOpener := f.file.(p9ext.Opener)
-	if f.prompt && !isOpener {
-		now, err := guard(c, func() (openReply, error) { return openFile(f.file, flags) })
-		c.mu.Lock()
-		if err == nil {
-			f.setOpen(flags, now.qid, false)
-		} else {
-			f.state = walked
-		}
-		c.mu.Unlock()
-		if err != nil {
-			c.fail(m.Tag, err)
+	if f.prompt {
+		now, err := guard(c, func() (openReply, error) { return openNow(f.file, o, flags) })
+		if !errors.Is(err, p9ext.ErrWait) {
+			c.mu.Lock()
+			if err == nil {
+				f.setOpen(flags, now.qid, isOpener)
+			} else {
+				f.state = walked
+			}
+			c.mu.Unlock()
+			if err != nil {
+				c.fail(m.Tag, err)
+				return
+			}
+			c.batch = wire.AppendRopen(c.batch, m.Type.Reply(), m.Tag, f.qid, now.iounit)
 			return
 		}
-		c.batch = wire.AppendRopen(c.batch, m.Type.Reply(), m.Tag, f.qid, now.iounit)
-		return
 	}
 	typ, tag := m.Type, m.Tag
 	ok := c.do(m, f, false, func(ctx context.Context) (result, error) {
@@ -114,6 +116,19 @@ type openReply struct {
 
 func openFile(file p9.File, flags p9.OpenFlags) (openReply, error) {
 	q, iounit, err := file.Open(flags)
+	return openReply{wireQid(q), iounit}, err
+}
+
+// openNow opens a Prompt file; o is the file as an Opener, or nil. It returns ErrWait where that may wait.
+func openNow(file p9.File, o p9ext.Opener, flags p9.OpenFlags) (openReply, error) {
+	if o == nil {
+		return openFile(file, flags)
+	}
+	p, ok := o.(p9ext.OpenPoller)
+	if !ok {
+		return openReply{}, p9ext.ErrWait
+	}
+	q, iounit, err := p.PollOpen(flags)
 	return openReply{wireQid(q), iounit}, err
 }
 

@@ -112,7 +112,7 @@ func Mem(o MemOptions) *MemDevice {
 			{Word: "root", Help: "may be sent by few", Super: true, Do: (*MemConv).echo},
 		},
 		Files: clonefs.Files[*MemConv]{
-			{Name: "data", Mode: 0o660, Help: "records", Duplex: (*MemConv).open},
+			{Name: "data", Mode: 0o660, Prompt: true, Help: "records", Duplex: (*MemConv).open},
 			{Name: "tap", Mode: 0o440, Help: "records, without a reference", Open: (*MemConv).open},
 			{Name: "plain", Mode: 0o660, Help: "records, without polling", Holds: true, Open: (*MemConv).openPlain},
 			{Name: "info", Mode: 0o444, Help: "readers", Text: (*MemConv).info},

@@ -22,7 +22,7 @@ func newTree() (*clonefs.FS, error) {
 		Doc:   "a device in memory",
 		Clone: func(context.Context, *clonefs.Conv) (*memory, error) { return &memory{}, nil },
 		Files: clonefs.Files[*memory]{
-			{Name: "data", Duplex: (*memory).open},
+			{Name: "data", Prompt: true, Duplex: (*memory).open},
 			{Name: "text", Text: (*memory).text},
 		},
 	})
