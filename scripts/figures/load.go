@@ -58,6 +58,8 @@ type client struct {
 	out   []byte
 	slots []slot
 	exact int // size that each reply must have; 0 where they differ
+
+	replied func(size int) // is told of each reply; may be nil
 }
 
 type slot struct {
@@ -159,6 +161,9 @@ func (c *client) run(d time.Duration) (ops int, err error) {
 				return ops, err
 			}
 			skip = size
+			if c.replied != nil {
+				c.replied(size)
+			}
 			if s.at++; s.at == len(s.msgs) {
 				s.at = 0
 				ops++

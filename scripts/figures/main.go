@@ -29,6 +29,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		return 0
 	}
+	if len(args) == 3 && args[0] == framesRole {
+		if err := framesInside(args[1], args[2]); err != nil {
+			fmt.Fprintln(stderr, "figures:", err)
+			return 1
+		}
+		return 0
+	}
 	fl := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fl.SetOutput(stderr)
 	rounds := fl.Int("rounds", 5, "rounds of each server; medians are printed")
@@ -43,6 +50,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		fmt.Fprintf(stderr, "  %-15s %s\n", "allocs", allocsDoc)
 		fmt.Fprintf(stderr, "  %-15s %s\n", "syscalls", syscallsDoc)
+		fmt.Fprintf(stderr, "  %-15s %s\n", "frames", framesDoc)
 	}
 	if err := fl.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -51,7 +59,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	names := fl.Args()
 	for _, n := range names {
-		known := n == "allocs" || n == "syscalls" || slices.ContainsFunc(figures, func(f figure) bool { return f.name == n })
+		known := n == "allocs" || n == "syscalls" || n == "frames" || slices.ContainsFunc(figures, func(f figure) bool { return f.name == n })
 		if !known || *rounds < 1 || *length <= 0 {
 			fl.Usage()
 			return 2
@@ -91,6 +99,11 @@ func (b *bench) all(names []string) (err error) {
 	if wanted("syscalls") {
 		if err := b.syscalls(); err != nil {
 			return fmt.Errorf("syscalls: %w", err)
+		}
+	}
+	if wanted("frames") {
+		if err := b.frames(); err != nil {
+			return fmt.Errorf("frames: %w", err)
 		}
 	}
 	fmt.Fprintf(b.out, "%s\n", strings.TrimSpace(fmt.Sprintf("%d missed", b.missed)))

@@ -13,6 +13,7 @@ const (
 	tattach  = 104
 	twalk    = 110
 	tread    = 116
+	twrite   = 118
 	tclunk   = 120
 
 	rlerror = 7
