@@ -17,6 +17,11 @@ import (
 	"time"
 )
 
+const framesDoc = "frames a second through ethfoo, one or a batch a message, against the TAP's descriptor; a clone beside 1 to 1000"
+
+// The role of the process in the namespace: figures frames ROUNDS TIME.
+const framesRole = "frames"
+
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -26,11 +26,6 @@ import (
 // The figures of ethfoo: frames a second through 9P, 32 requests outstanding, against read(2) and write(2) on a TAP's own descriptor.
 // Everything runs in one process in a network namespace of its own: what sends the frames, the server, the load.
 
-const framesDoc = "frames a second through ethfoo, one or a batch a message, against the TAP's descriptor; a clone beside 1 to 1000 (needs root or user namespaces, and /dev/net/tun)"
-
-// The role of the process in the namespace: figures frames ROUNDS TIME.
-const framesRole = "frames"
-
 // frames starts that process and passes on what it prints.
 func (b *bench) frames() error {
 	if f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0); err != nil {
