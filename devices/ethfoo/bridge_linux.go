@@ -26,6 +26,12 @@ func (i *Interface) joinBridge(argv []string) error {
 	if reason := badName(name); reason != "" {
 		return &badArgument{errors.New("the name " + reason)}
 	}
+	if _, err := i.link(); err != nil { // which also tells where it is
+		return err
+	}
+	if i.away.Load() {
+		return p9ext.Errorf(linux.EXDEV, "%s is in another network namespace: its bridges are for those who rule there", i.lastName())
+	}
 	l := &i.dev.links
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,7 +60,7 @@ func (i *Interface) leaveBridge([]string) error {
 	l := &i.dev.links
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := i.nl.LinkSetNoMaster(i.ref()); err != nil {
+	if err := i.ask((*netlink.Handle).LinkSetNoMaster); err != nil {
 		return i.refused(err, "take "+i.lastName()+" off its bridge")
 	}
 	l.move(i, 0)
@@ -62,7 +68,7 @@ func (i *Interface) leaveBridge([]string) error {
 	return nil
 }
 
-// leave forgets an interface that the kernel has removed.
+// leave notes that the kernel has taken i off its bridge, with the interface or with its network namespace.
 func (l *links) leave(i *Interface) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

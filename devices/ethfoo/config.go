@@ -27,6 +27,7 @@ type Config struct {
 	Limit    int    // interfaces at once, at least 1
 	PerUser  int    // interfaces at once of one user, at least 1
 	Queue    int    // frames held for a reader that is behind, until its conversation says otherwise
+	Netns    bool   // an owner may move an interface into another network namespace; otherwise the superuser alone
 	MaxQueue int    // the most a conversation may ask for with "queue N"; a reader never holds more than 16 MiB
 }
 
@@ -48,6 +49,7 @@ func (c *Config) Options() []clonefs.Option {
 		{Name: "prefix", Arg: "NAME", Help: "what interfaces are called before their number", Value: &c.Prefix},
 		{Name: "limit", Arg: "N", Help: "interfaces at once", Value: &c.Limit},
 		{Name: "per-user", Arg: "N", Help: "interfaces at once of one user", Value: &c.PerUser},
+		{Name: "netns", Help: "let owners move their interfaces into other network namespaces", Value: &c.Netns},
 		{Name: "queue", Arg: "FRAMES", Help: "frames held for a reader that is behind, before the oldest is dropped", Value: &c.Queue},
 		{Name: "max-queue", Arg: "FRAMES", Help: "the most frames that a conversation may ask for with its queue message", Value: &c.MaxQueue},
 	}

@@ -42,19 +42,21 @@ func TestOptionsPointIntoTheConfig(t *testing.T) {
 			t.Errorf("option %s is there twice", o.Name)
 		}
 		seen[o.Name] = true
-		if o.Help == "" || o.Arg == "" || strings.HasSuffix(o.Help, ".") {
+		if _, flag := o.Value.(*bool); o.Help == "" || (o.Arg == "") != flag || strings.HasSuffix(o.Help, ".") {
 			t.Errorf("option %s: help %q, argument %q", o.Name, o.Help, o.Arg)
 		}
 		switch v := o.Value.(type) {
 		case *int:
 			*v = 7
+		case *bool:
+			*v = true
 		case *string:
 			*v = "seven"
 		default:
 			t.Errorf("option %s has type %T", o.Name, v)
 		}
 	}
-	if want := (Config{"seven", 7, 7, 7, 7}); c != want {
+	if want := (Config{"seven", 7, 7, 7, true, 7}); c != want {
 		t.Errorf("the options set %+v, want %+v", c, want)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/clone9p/clone9p/clonefs"
 	"github.com/clone9p/clone9p/p9ext"
@@ -22,6 +23,7 @@ var messages = clonefs.Messages[*Interface]{
 	message("noroute", "DEST/LEN", "remove that route", (*Interface).removeRoute),
 	message("bridge", "BR [create]", "make it a port of bridge BR; with create one that is missing is made, and goes with our last port", (*Interface).joinBridge),
 	message("nobridge", "", "take it off its bridge", (*Interface).leaveBridge),
+	super(message("netns", "PID|NAME", "move it into the network namespace of a process or of that name, where it arrives down and bare", (*Interface).moveTo)),
 	message("mtu", "N", "carry packets of N bytes at most, 68 to 65521", (*Interface).setMTU),
 	message("addr", "MAC", "change the Ethernet address", (*Interface).setMAC),
 	message("name", "IFNAME", "call the interface IFNAME", (*Interface).rename),
@@ -47,6 +49,23 @@ func message(word, args, help string, do func(*Interface, []string) error) clone
 	}
 }
 
+// super makes a message one of the superuser's.
+func super(m clonefs.Message[*Interface]) clonefs.Message[*Interface] {
+	m.Super = true
+	return m
+}
+
+// messagesFor is the table with c's settings.
+func messagesFor(c Config) clonefs.Messages[*Interface] {
+	table := slices.Clone(messages)
+	for n := range table {
+		if table[n].Word == "netns" && c.Netns {
+			table[n].Super = false
+		}
+	}
+	return table
+}
+
 // A badArgument is the error of a message whose argument will not do; reason says why.
 type badArgument struct{ reason error }
 
@@ -54,25 +73,28 @@ func (b *badArgument) Error() string { return b.reason.Error() }
 
 // refused makes the error of a request that the kernel refused, from what was tried. Where there is no link any more it does as lost does.
 func (i *Interface) refused(err error, what string) error {
+	if said, ok := errors.AsType[*p9ext.Error](err); ok {
+		return said
+	}
 	errno := errnoOf(err)
-	switch errno {
-	case linux.ENODEV:
+	switch {
+	case errno == linux.ENODEV || notFound(err):
 		return i.lost()
-	case linux.EPERM:
+	case errno == linux.EPERM:
 		return p9ext.Errorf(errno, "cannot %s: the server lacks CAP_NET_ADMIN here", what)
 	}
 	return p9ext.Errorf(errno, "cannot %s: %w", what, errno)
 }
 
 func (i *Interface) up([]string) error {
-	if err := i.nl.LinkSetUp(i.ref()); err != nil {
+	if err := i.ask((*netlink.Handle).LinkSetUp); err != nil {
 		return i.refused(err, "bring "+i.lastName()+" up")
 	}
 	return nil
 }
 
 func (i *Interface) down([]string) error {
-	if err := i.nl.LinkSetDown(i.ref()); err != nil {
+	if err := i.ask((*netlink.Handle).LinkSetDown); err != nil {
 		return i.refused(err, "bring "+i.lastName()+" down")
 	}
 	return nil
@@ -83,7 +105,7 @@ func (i *Interface) addAddress(argv []string) error {
 	if err != nil {
 		return &badArgument{err}
 	}
-	err = i.nl.AddrAdd(i.ref(), address(p))
+	err = i.ask(func(h *netlink.Handle, l netlink.Link) error { return h.AddrAdd(l, address(p)) })
 	switch {
 	case err == nil:
 		return nil
@@ -101,7 +123,7 @@ func (i *Interface) removeAddress(argv []string) error {
 	if err != nil {
 		return &badArgument{err}
 	}
-	err = i.nl.AddrDel(i.ref(), address(p))
+	err = i.ask(func(h *netlink.Handle, l netlink.Link) error { return h.AddrDel(l, address(p)) })
 	switch {
 	case err == nil:
 		return nil
@@ -121,7 +143,7 @@ func (i *Interface) setMTU(argv []string) error {
 	if err != nil {
 		return &badArgument{err}
 	}
-	if err := i.nl.LinkSetMTU(i.ref(), mtu); err != nil {
+	if err := i.ask(func(h *netlink.Handle, l netlink.Link) error { return h.LinkSetMTU(l, mtu) }); err != nil {
 		return i.refused(err, "set the mtu of "+i.lastName()+" to "+argv[0])
 	}
 	_, err = i.link() // not mtu: somebody else may have set it since
@@ -133,7 +155,7 @@ func (i *Interface) setMAC(argv []string) error {
 	if err != nil {
 		return &badArgument{err}
 	}
-	if err := i.nl.LinkSetHardwareAddr(i.ref(), mac); err != nil {
+	if err := i.ask(func(h *netlink.Handle, l netlink.Link) error { return h.LinkSetHardwareAddr(l, mac) }); err != nil {
 		return i.refused(err, "set the address of "+i.lastName()+" to "+mac.String())
 	}
 	return nil
@@ -144,7 +166,7 @@ func (i *Interface) rename(argv []string) error {
 	if reason := badName(name); reason != "" {
 		return &badArgument{errors.New("the name " + reason)}
 	}
-	err := i.nl.LinkSetName(i.ref(), name)
+	err := i.ask(func(h *netlink.Handle, l netlink.Link) error { return h.LinkSetName(l, name) })
 	switch {
 	case err == nil:
 		_, err = i.link()
@@ -178,11 +200,11 @@ func (i *Interface) setQueue(argv []string) error {
 // promiscuous does what it does in ether(3): there a program in promiscuous mode sees the frames that others on its machine send, and the
 // link takes frames for any station.
 func (i *Interface) promiscuous(argv []string) error {
-	on, set := argv[0] == "on", i.nl.SetPromiscOff
+	on, set := argv[0] == "on", (*netlink.Handle).SetPromiscOff
 	if on {
-		set = i.nl.SetPromiscOn
+		set = (*netlink.Handle).SetPromiscOn
 	}
-	if err := set(i.ref()); err != nil {
+	if err := i.ask(set); err != nil {
 		return i.refused(err, "make "+i.lastName()+" promiscuous: "+argv[0])
 	}
 	i.promisc.Store(on)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -21,7 +22,7 @@ func TestMessages(t *testing.T) {
 	}
 	defer netlink.LinkDel(peer)
 	errnos := map[string]linux.Errno{"EINVAL": linux.EINVAL, "EBUSY": linux.EBUSY, "EEXIST": linux.EEXIST, "EADDRNOTAVAIL": linux.EADDRNOTAVAIL,
-		"EACCES": linux.EACCES, "ENETDOWN": linux.ENETDOWN, "ENETUNREACH": linux.ENETUNREACH, "ESRCH": linux.ESRCH, "ENODEV": linux.ENODEV}
+		"EACCES": linux.EACCES, "ENETDOWN": linux.ENETDOWN, "ENETUNREACH": linux.ENETUNREACH, "ESRCH": linux.ESRCH, "ENODEV": linux.ENODEV, "ENOENT": linux.ENOENT}
 	for _, c := range []struct{ name, script, status string }{
 		{"fresh", ``, `ifname ethfoo0
 			mtu 1500
@@ -94,6 +95,15 @@ func TestMessages(t *testing.T) {
 			bridge mine0 create
 			bridge mine0 create
 			bridge mine0`, `bridge mine0`},
+		{"netns", `
+			netns 2147483647    => ESRCH there is no such thing as the network namespace of process 2147483647
+			netns 99999999999   => ENOENT there is no such thing as the network namespace 99999999999
+			netns none-such     => ENOENT there is no such thing as the network namespace none-such
+			netns ..            => EINVAL bad control message: netns wants PID|NAME: the name is a directory's name
+			netns ../net        => EINVAL bad control message: netns wants PID|NAME: the name has "/" in it
+			netns -1            => EINVAL bad control message: netns wants PID|NAME: the name begins as
+			` + "netns " + strconv.Itoa(os.Getpid()) + `
+			up`, `flags up`},
 		{"no IPv6 below 1280", `
 			mtu 1279
 			add fd00::1/64 => EINVAL`, `mtu 1279`},

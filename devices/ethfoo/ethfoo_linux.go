@@ -20,7 +20,7 @@ func New(c Config) (*clonefs.Device[*Interface], error) {
 		},
 		State:      (*Interface).state,
 		Status:     (*Interface).statusText,
-		Ctl:        messages,
+		Ctl:        messagesFor(c),
 		Files:      files,
 		MaxConvs:   c.Limit,
 		MaxPerUser: c.PerUser,

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/clone9p/clone9p/clonefs"
-	"github.com/clone9p/clone9p/p9ext"
 	"github.com/vishvananda/netlink"
 )
 
@@ -158,7 +157,7 @@ func (i *Interface) statusText() (string, error) {
 	}
 	addresses, err := i.addresses()
 	if err != nil {
-		return "", p9ext.Errorf(errnoOf(err), "cannot list the addresses of %s: %w", link.Name, err)
+		return "", i.refused(err, "list the addresses of "+link.Name)
 	}
 	readers, length, drops := i.frames.counts()
 	var b strings.Builder
@@ -167,9 +166,13 @@ func (i *Interface) statusText() (string, error) {
 		onOff(i.frames.batch.Load()),
 		length, readers, drops)
 	if link.MasterIndex != 0 {
-		if bridge, err := i.nl.LinkByIndex(link.MasterIndex); err == nil { // else it went this moment
-			fmt.Fprintf(&b, "bridge %s\n", bridge.Attrs().Name)
-		}
+		i.ask(func(h *netlink.Handle, _ netlink.Link) error {
+			bridge, err := h.LinkByIndex(link.MasterIndex)
+			if err == nil { // else it went this moment
+				fmt.Fprintf(&b, "bridge %s\n", bridge.Attrs().Name)
+			}
+			return nil
+		})
 	}
 	for _, a := range addresses {
 		fmt.Fprintf(&b, "address %s\n", a)
@@ -183,7 +186,12 @@ const dumpTries = 5
 // addresses lists the link's addresses with their prefix lengths, IPv4 first.
 func (i *Interface) addresses() ([]string, error) {
 	for try := 1; ; try++ {
-		list, err := i.nl.AddrList(i.ref(), netlink.FAMILY_ALL)
+		var list []netlink.Addr
+		err := i.ask(func(h *netlink.Handle, l netlink.Link) error {
+			var err error
+			list, err = h.AddrList(l, netlink.FAMILY_ALL)
+			return err
+		})
 		if errors.Is(err, netlink.ErrDumpInterrupted) && try < dumpTries {
 			continue
 		}

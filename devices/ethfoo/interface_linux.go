@@ -32,6 +32,7 @@ type Interface struct {
 	captures captures // the opens of pcap
 
 	mtu     atomic.Int32  // as last seen; the kernel's may be another one when somebody changed it from outside
+	away    atomic.Bool   // it has left the server's network namespace, where index was its
 	promisc atomic.Bool   // readers see what is written as well
 	cut     atomic.Uint64 // frames that were longer than mtu said, and lost
 
@@ -190,12 +191,13 @@ func (i *Interface) deleted() error {
 	return p9ext.ErrHungup
 }
 
-// lost finds out why the kernel knows no link of i's index any more, and returns what whoever noticed it answers.
+// lost finds out why the kernel knows no link of i's any more, and returns what whoever noticed it answers.
 func (i *Interface) lost() error {
 	_, err := i.tap.ifname()
 	switch {
 	case err == nil: // frames go on
-		return p9ext.Errorf(linux.ENODEV, "%s was moved into another network namespace, out of the server's reach", i.lastName())
+		i.away.Store(true)
+		return p9ext.Errorf(linux.ENODEV, "%s is being moved into another network namespace", i.lastName())
 	case errors.Is(err, errGone):
 		return i.deleted()
 	case errors.Is(err, fs.ErrClosed):
@@ -204,21 +206,24 @@ func (i *Interface) lost() error {
 	return p9ext.Errorf(errnoOf(err), "cannot find %s: %w", i.lastName(), errnoOf(err))
 }
 
-// ref is the link as netlink's functions want it.
+// ref is the link as netlink's functions want it, in the server's network namespace.
 func (i *Interface) ref() netlink.Link {
 	return &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Index: i.index}}
 }
 
 // link asks the kernel for the link as it is now. It remembers name and mtu. When there is none any more it does as lost does.
 func (i *Interface) link() (*netlink.LinkAttrs, error) {
-	link, err := i.nl.LinkByIndex(i.index)
-	switch {
-	case notFound(err):
-		return nil, i.lost()
-	case err != nil:
-		return nil, p9ext.Errorf(errnoOf(err), "cannot ask the kernel for %s: %w", i.lastName(), err)
+	var a *netlink.LinkAttrs
+	err := i.ask(func(h *netlink.Handle, l netlink.Link) error {
+		link, err := h.LinkByIndex(l.Attrs().Index)
+		if err == nil {
+			a = link.Attrs()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, i.refused(err, "ask the kernel for "+i.lastName())
 	}
-	a := link.Attrs()
 	i.mtu.Store(int32(a.MTU))
 	i.setName(a.Name)
 	return a, nil

@@ -16,7 +16,7 @@ func (i *Interface) addRoute(argv []string) error {
 	if err != nil {
 		return &badArgument{err}
 	}
-	route, what := i.route(dest), dest.String()
+	route, what := routeTo(dest), dest.String()
 	if len(argv) > 1 {
 		gw, err := parseRouter(argv[2], dest)
 		if err != nil {
@@ -27,7 +27,10 @@ func (i *Interface) addRoute(argv []string) error {
 	} else if dest.Addr().Is4() {
 		route.Scope = netlink.SCOPE_LINK // the hosts there are to be asked for by ARP
 	}
-	err = i.nl.RouteAdd(route)
+	err = i.ask(func(h *netlink.Handle, l netlink.Link) error {
+		route.LinkIndex = l.Attrs().Index
+		return h.RouteAdd(route)
+	})
 	if err == nil {
 		return nil
 	}
@@ -50,9 +53,12 @@ func (i *Interface) removeRoute(argv []string) error {
 	if err != nil {
 		return &badArgument{err}
 	}
-	route := i.route(dest)
+	route := routeTo(dest)
 	route.Scope = netlink.SCOPE_NOWHERE // of any scope
-	err = i.nl.RouteDel(route)
+	err = i.ask(func(h *netlink.Handle, l netlink.Link) error {
+		route.LinkIndex = l.Attrs().Index
+		return h.RouteDel(route)
+	})
 	switch {
 	case err == nil:
 		return nil
@@ -62,10 +68,9 @@ func (i *Interface) removeRoute(argv []string) error {
 	return i.refused(err, "remove the route to "+dest.String()+" through "+i.lastName())
 }
 
-// route is the one to dest through i, as netlink wants it.
-func (i *Interface) route(dest netip.Prefix) *netlink.Route {
+// routeTo is a route to dest as netlink wants it, through no link yet.
+func routeTo(dest netip.Prefix) *netlink.Route {
 	return &netlink.Route{
-		LinkIndex: i.index,
-		Dst:       &net.IPNet{IP: dest.Addr().AsSlice(), Mask: net.CIDRMask(dest.Bits(), dest.Addr().BitLen())},
+		Dst: &net.IPNet{IP: dest.Addr().AsSlice(), Mask: net.CIDRMask(dest.Bits(), dest.Addr().BitLen())},
 	}
 }

@@ -56,13 +56,16 @@ func (w *watcher) remove(i *Interface) {
 	<-ended
 }
 
-// subscribe opens a netlink socket that hears of the links of this process's network namespace.
+// subscribe opens a netlink socket that hears of the links of this process's network namespace, and of the end of others.
 func subscribe() (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK}); err != nil {
+	// Of the links in other network namespaces as well, where the kernel grants that (CAP_NET_BROADCAST). Nothing is held in any of them.
+	unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_LISTEN_ALL_NSID, 1)
+	const groups = unix.RTMGRP_LINK | 1<<(unix.RTNLGRP_NSID-1)
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
@@ -76,12 +79,13 @@ func (w *watcher) run(sock *os.File, ended chan struct{}) {
 	if err != nil {
 		return // closed already
 	}
+	oob := make([]byte, 256)
 	buf := make([]byte, 16<<10) // the kernel's messages about one link have 2 KiB at most, 4 or more with many virtual functions
 	for {
-		var n int
+		var n, control int
 		var failed error
 		err := raw.Read(func(fd uintptr) bool {
-			n, _, failed = unix.Recvfrom(int(fd), buf, 0)
+			n, control, _, _, failed = unix.Recvmsg(int(fd), buf, oob, 0)
 			return failed != unix.EAGAIN && failed != unix.EINTR
 		})
 		switch {
@@ -91,6 +95,8 @@ func (w *watcher) run(sock *os.File, ended chan struct{}) {
 			w.all() // too much happened at once, and some of it was not told
 		case failed != nil:
 			return // no such error is known; the pumps and every request to the kernel still notice a loss
+		case control > 0: // it names the other network namespace in which this happened
+			w.elsewhere()
 		default:
 			w.hear(buf[:n])
 		}
@@ -113,12 +119,16 @@ func (w *watcher) hear(b []byte) {
 
 // link takes one message about a link: struct ifinfomsg, then attributes.
 func (w *watcher) link(kind uint16, b []byte) {
+	if kind == unix.RTM_DELNSID { // sent while the links in that network namespace still are; their owners are woken only sometimes
+		w.elsewhere()
+		return
+	}
 	// A bridge tells of its ports in the same words, with a family of its own: a port that leaves is no link deleted.
 	if len(b) < unix.SizeofIfInfomsg || b[0] != unix.AF_UNSPEC {
 		return
 	}
 	i := w.find(int(int32(binary.NativeEndian.Uint32(b[4:]))))
-	if i == nil {
+	if i == nil || i.away.Load() {
 		return
 	}
 	if kind == unix.RTM_DELLINK {
@@ -156,13 +166,27 @@ func (w *watcher) find(index int) *Interface {
 
 // all looks after every interface.
 func (w *watcher) all() {
+	for _, i := range w.list() {
+		i.link()
+	}
+	w.elsewhere()
+}
+
+// elsewhere looks after the interfaces in other network namespaces.
+func (w *watcher) elsewhere() {
+	for _, i := range w.list() {
+		if i.away.Load() {
+			i.lookAway()
+		}
+	}
+}
+
+func (w *watcher) list() []*Interface {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	list := make([]*Interface, 0, len(w.watched))
 	for _, i := range w.watched {
 		list = append(list, i)
 	}
-	w.mu.Unlock()
-	for _, i := range list {
-		i.link()
-	}
+	return list
 }
