@@ -13,7 +13,7 @@ import (
 
 // files is the table of a conversation's files.
 var files = clonefs.Files[*Interface]{
-	{Name: "data", Mode: 0o660, Help: "one Ethernet frame a read, one a write, of 14 to mtu+18 bytes; or batches, see batch", Duplex: (*Interface).data},
+	{Name: "data", Mode: 0o660, Prompt: true, Help: "one Ethernet frame a read, one a write, of 14 to mtu+18 bytes; or batches, see batch", Duplex: (*Interface).data},
 	{Name: "addr", Mode: 0o444, Help: "the Ethernet address, 12 hex digits", Text: (*Interface).addrText},
 	{Name: "ifname", Mode: 0o444, Help: "the interface's name in the kernel", Text: (*Interface).ifnameText},
 	{Name: "stats", Mode: 0o444, Help: "counters as in ether(3): in is what can be read here, out what was written", Text: (*Interface).statsText},
