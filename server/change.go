@@ -287,17 +287,10 @@ func (c *session) parent(ctx context.Context, f *fid) (*fid, error) {
 
 // remove answers Tremove: a clunk that first tries to remove the file.
 func (c *session) remove(m *wire.Msg) {
-	c.mu.Lock()
-	f := c.fids[m.Fid]
+	f, isXattr := c.endFid(m)
 	if f == nil {
-		c.mu.Unlock()
-		c.fail(m.Tag, errUnknownFid)
 		return
 	}
-	dead := c.take(f)
-	isXattr := f.xattr != nil
-	c.mu.Unlock()
-	c.interrupt(dead)
 	c.workers.Add(1)
 	c.do(m, nil, false, func(ctx context.Context) (result, error) {
 		defer c.workers.Done()

@@ -213,17 +213,10 @@ func (c *session) closeNow(f *fid) bool {
 
 // clunk ends a fid. What waits on it is answered with EINTR; Rclunk follows the file's Close.
 func (c *session) clunk(m *wire.Msg) {
-	c.mu.Lock()
-	f := c.fids[m.Fid]
+	f, isXattr := c.endFid(m)
 	if f == nil {
-		c.mu.Unlock()
-		c.fail(m.Tag, errUnknownFid)
 		return
 	}
-	dead := c.take(f)
-	isXattr := f.xattr != nil
-	c.mu.Unlock()
-	c.interrupt(dead)
 	if isXattr {
 		c.clunkXattr(m, f)
 		return
@@ -239,6 +232,23 @@ func (c *session) clunk(m *wire.Msg) {
 		c.closeFid(f)
 		return result{}, nil
 	})
+}
+
+// endFid takes the fid of Tclunk or Tremove from the table, answers what waits on it, and tells whether it stands for an attribute.
+// It returns nil when it has answered m with an error.
+func (c *session) endFid(m *wire.Msg) (f *fid, isXattr bool) {
+	c.mu.Lock()
+	f = c.fids[m.Fid]
+	if f == nil {
+		c.mu.Unlock()
+		c.fail(m.Tag, errUnknownFid)
+		return nil, false
+	}
+	dead := c.take(f)
+	isXattr = f.xattr != nil
+	c.mu.Unlock()
+	c.interrupt(dead)
+	return f, isXattr
 }
 
 // interrupt answers requests that take killed. The answers overtake the batch, so that a worker's Rclunk comes after them.

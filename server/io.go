@@ -217,26 +217,38 @@ func (c *session) pollWrite(f *fid, r *request) (n int, err error) {
 func (f *fid) canRead() bool  { return f.state == opened && f.flags.Mode() != p9.WriteOnly }
 func (f *fid) canWrite() bool { return f.state == opened && f.flags.Mode() != p9.ReadOnly }
 
+// attribute returns the attribute that f reads or writes, as state says, or nil. The caller holds c.mu.
+func (f *fid) attribute(state fidState) *xattr {
+	if f == nil || f.state != state {
+		return nil
+	}
+	return f.xattr
+}
+
+// failIO answers a read or write that the fid or the offset does not allow.
+func (c *session) failIO(m *wire.Msg, f *fid) {
+	switch {
+	case f == nil:
+		c.fail(m.Tag, errUnknownFid)
+	case m.Offset > math.MaxInt64:
+		c.fail(m.Tag, errNegative)
+	default:
+		c.fail(m.Tag, errNotOpen)
+	}
+}
+
 // read answers Tread: at once where that is possible.
 func (c *session) read(m *wire.Msg) {
 	count := min(m.Count, c.msize-wire.DataHeader)
 	c.mu.Lock()
 	f := c.fids[m.Fid]
 	if f == nil || !f.canRead() || m.Offset > math.MaxInt64 {
-		var x *xattr
-		if f != nil && f.state == xattrRead {
-			x = f.xattr
-		}
+		x := f.attribute(xattrRead)
 		c.mu.Unlock()
-		switch {
-		case x != nil:
+		if x != nil {
 			c.readXattr(m, x)
-		case f == nil:
-			c.fail(m.Tag, errUnknownFid)
-		case m.Offset > math.MaxInt64:
-			c.fail(m.Tag, errNegative)
-		default:
-			c.fail(m.Tag, errNotOpen)
+		} else {
+			c.failIO(m, f)
 		}
 		return
 	}
@@ -387,20 +399,12 @@ func (c *session) write(m *wire.Msg) {
 	c.mu.Lock()
 	f := c.fids[m.Fid]
 	if f == nil || !f.canWrite() || m.Offset > math.MaxInt64 {
-		var x *xattr
-		if f != nil && f.state == xattrWrite {
-			x = f.xattr
-		}
+		x := f.attribute(xattrWrite)
 		c.mu.Unlock()
-		switch {
-		case x != nil:
+		if x != nil {
 			c.writeXattr(m, x)
-		case f == nil:
-			c.fail(m.Tag, errUnknownFid)
-		case m.Offset > math.MaxInt64:
-			c.fail(m.Tag, errNegative)
-		default:
-			c.fail(m.Tag, errNotOpen)
+		} else {
+			c.failIO(m, f)
 		}
 		return
 	}
