@@ -3,6 +3,7 @@ package ethfoo
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/clone9p/clone9p/p9ext"
 	"github.com/hugelgupf/p9/linux"
@@ -12,6 +13,8 @@ import (
 // The links are what the conversations of one device need beside their TAPs: bridges that they made. The kernel does not remove those
 // with our descriptors, so they are counted here, and marked with whose they are (see a seal) for the server that comes after a kill.
 type links struct {
+	cleaned atomic.Bool // nothing of killed servers remains to be looked for
+
 	// mu guards all below and the field bridge of every Interface of the device. It is held across requests to the kernel, which wait for no
 	// event: nobody may join a bridge between the look at its ports and its end.
 	mu   sync.Mutex

@@ -42,6 +42,9 @@
 // server however that ends, SIGKILL included. When somebody deletes the interface from outside (ip link delete) the
 // conversation is hung up. Renamed from outside it stays what it was; ifname follows.
 //
+// A bridge that "bridge BR create" made goes with our last port on it, but outlives a SIGKILL. Then the first open of the next
+// server in that network namespace removes it, or a later one when ports are on it still.
+//
 // # Privileges
 //
 // [New] touches nothing. An open of clone needs CAP_NET_ADMIN in the user namespace that owns the server's network

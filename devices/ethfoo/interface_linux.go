@@ -73,6 +73,7 @@ func (d *device) open(ctx context.Context, n int, hangup func(error)) (*Interfac
 		pumped: make(chan struct{}),
 		name:   name,
 	}
+	d.links.clean(i.nl)
 	if err = i.adopt(); err == nil {
 		err = ctx.Err()
 	}

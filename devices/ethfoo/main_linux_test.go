@@ -23,6 +23,9 @@ import (
 // namespace, in which the capability is to be had. This variable says which of the processes this is.
 const roleVar = "ETHFOO_TEST_ROLE"
 
+// ctlVar has the control messages, a line each, that a holder sends.
+const ctlVar = "ETHFOO_TEST_CTL"
+
 // outside says why the tests are not in a namespace of their own, if so.
 var outside string
 
@@ -89,22 +92,28 @@ func needTAP(t testing.TB) {
 	t.Skip(reason)
 }
 
-// hold is a process that holds an interface until it is killed: it prints its name.
+// hold is a process that holds an interface until it is killed: it sends the messages of ctlVar and prints its name.
 func hold() {
 	i, err := testDevice(tunDevice).open(context.Background(), 0, func(error) {})
 	if err != nil {
 		fmt.Println("error:", err)
 		os.Exit(1)
 	}
+	for line := range strings.Lines(os.Getenv(ctlVar)) {
+		if err := send(i, line); err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+	}
 	fmt.Println(i.lastName())
 	select {}
 }
 
-// startHolder starts hold and returns when its interface exists.
-func startHolder(t *testing.T) (*exec.Cmd, string) {
+// startHolder starts hold and returns when its interface exists and has been sent those messages.
+func startHolder(t *testing.T, ctl ...string) (*exec.Cmd, string) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), roleVar+"=holder")
+	cmd.Env = append(os.Environ(), roleVar+"=holder", ctlVar+"="+strings.Join(ctl, "\n"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if os.Getuid() != 0 {
 		cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_NET_ADMIN}

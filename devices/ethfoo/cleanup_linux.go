@@ -1,0 +1,69 @@
+package ethfoo
+
+import (
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// clean removes the bridges that servers left behind when they were killed. The first open does it, and the next ones do again while
+// something remains: the TAPs of a server that was killed this moment may outlive its seal by a little, and others may have ports there.
+// From then on it costs nothing. It never fails: what cannot be removed hinders nobody.
+func (l *links) clean(nl *netlink.Handle) {
+	if l.cleaned.Load() {
+		return
+	}
+	l.mu.Lock() // nobody of ours joins a bridge that is about to go
+	defer l.mu.Unlock()
+	if !l.cleaned.Load() { // another open may have been first
+		l.cleaned.Store(cleanDead(nl))
+	}
+}
+
+// cleanDead removes the bridges of every server that is dead and reports whether there is nothing left to do. A seal that is taken is its
+// owner's, or that of another server that cleans up after it.
+func cleanDead(nl *netlink.Handle) bool {
+	all, err := listLinks(nl)
+	if err != nil {
+		return false
+	}
+	done := true
+	seen := make(map[string]bool)
+	for _, link := range all {
+		text := link.Attrs().Alias
+		if link.Type() != "bridge" || !isSeal(text) || seen[text] {
+			continue
+		}
+		seen[text] = true
+		s, err := takeSeal(text)
+		if err == unix.EADDRINUSE {
+			continue
+		}
+		if err != nil {
+			done = false
+			continue
+		}
+		done = removeSealed(nl, text) && done
+		s.close()
+	}
+	return done
+}
+
+// removeSealed removes the bridges that bear a seal, which the caller has taken, but for those with ports, and reports whether none is left.
+// It asks for the links anew: before the seal was the caller's somebody may have joined one of them or taken it over.
+func removeSealed(nl *netlink.Handle, text string) bool {
+	all, err := listLinks(nl)
+	if err != nil {
+		return false
+	}
+	done := true
+	for _, link := range all {
+		a := link.Attrs()
+		if link.Type() != "bridge" || a.Alias != text {
+			continue
+		}
+		if hasPorts(all, a.Index) || nl.LinkDel(link) != nil {
+			done = false
+		}
+	}
+	return done
+}
