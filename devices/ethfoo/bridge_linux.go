@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/clone9p/clone9p/p9ext"
 	"github.com/hugelgupf/p9/linux"
@@ -17,9 +18,10 @@ type links struct {
 
 	// mu guards all below and the field bridge of every Interface of the device. It is held across requests to the kernel, which wait for no
 	// event: nobody may join a bridge between the look at its ports and its end.
-	mu   sync.Mutex
-	made map[int]int // by index of a bridge that we made: how many of our interfaces joined it and have not left
-	seal *seal       // marks all that is in made; nil while that is empty
+	mu     sync.Mutex
+	looked time.Time   // when clean looked last and something remained
+	made   map[int]int // by index of a bridge that we made: how many of our interfaces joined it and have not left
+	seal   *seal       // marks all that is in made; nil while that is empty
 }
 
 // joinBridge makes the interface a port of bridge BR, and of no other. With create a bridge that is missing is made, up; it goes when our

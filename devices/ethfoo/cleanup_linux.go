@@ -1,6 +1,8 @@
 package ethfoo
 
 import (
+	"time"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -14,10 +16,15 @@ func (l *links) clean(nl *netlink.Handle) {
 	}
 	l.mu.Lock() // nobody of ours joins a bridge that is about to go
 	defer l.mu.Unlock()
-	if !l.cleaned.Load() { // another open may have been first
-		l.cleaned.Store(cleanDead(nl))
+	if l.cleaned.Load() || time.Since(l.looked) < cleanPause { // another open may have been first
+		return
 	}
+	l.cleaned.Store(cleanDead(nl))
+	l.looked = time.Now()
 }
+
+// cleanPause bounds how often opens look for what remains, as long as something does: with many links a look takes milliseconds.
+const cleanPause = time.Second / 2
 
 // cleanDead removes the bridges of every server that is dead and reports whether there is nothing left to do. A seal that is taken is its
 // owner's, or that of another server that cleans up after it.
