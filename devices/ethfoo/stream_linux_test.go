@@ -322,7 +322,7 @@ func TestSlowReaderLosesTheOldest(t *testing.T) {
 
 func TestConnectSelects(t *testing.T) {
 	i := makeInterface(t, 0)
-	mustSend(t, i, "up")
+	mustSend(t, i, "connect 0x88b7", "up") // not the kernel's own, which may come before the first connect below
 	s, r := openPacketSocket(t, i), openReader(t, i)
 	other := frame(60, 1)
 	other[12], other[13] = 0x88, 0xb6
