@@ -268,16 +268,17 @@ func (t *T) mustSh(dir, script string) string {
 	return strings.TrimSuffix(out, "\n")
 }
 
-// waitReading waits until the process pid waits for the file at path in read(2), pread(2) or sendfile(2).
-func (t *T) waitReading(pid int, path string) {
-	t.until(soon, fmt.Sprintf("process %d waits to read %s", pid, path), func() bool {
+// waitReading waits until n threads of the process pid wait for the file at path in read(2), pread(2) or sendfile(2).
+func (t *T) waitReading(pid int, path string, n int) {
+	t.until(soon, fmt.Sprintf("%d threads of process %d wait to read %s", n, pid, path), func() bool {
 		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+		reading := 0
 		for _, task := range tasks {
 			if readingTask(task, path) {
-				return true
+				reading++
 			}
 		}
-		return false
+		return reading >= n
 	})
 }
 

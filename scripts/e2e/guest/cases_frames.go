@@ -231,14 +231,14 @@ func caseStream(t *T) {
 	c := t.up(mnt)
 	src := t.source(c.iface, 3, 60, 1514)
 	p := t.piped(exec.Command("/bin/dd", "bs=64k", "if="+c.at("rx")))
-	t.waitReading(p.cmd.Process.Pid, c.at("rx"))
+	t.waitReading(p.cmd.Process.Pid, c.at("rx"), 1)
 	for range 5 {
 		p.wantFrames(src, 1, false)
 	}
 	t.kill(p.cmd, unix.SIGINT)
 
 	p = t.piped(exec.Command("/bin/cat", c.at("rx")))
-	t.waitReading(p.cmd.Process.Pid, c.at("rx"))
+	t.waitReading(p.cmd.Process.Pid, c.at("rx"), 1)
 	p.wantFrames(src, 20, true)
 }
 
@@ -326,7 +326,7 @@ func caseKilledReader(t *T) {
 			kill = r.kill
 		} else {
 			cat := t.piped(exec.Command("/bin/cat", c.at("rx")))
-			t.waitReading(cat.cmd.Process.Pid, c.at("rx"))
+			t.waitReading(cat.cmd.Process.Pid, c.at("rx"), 1)
 			kill = func(sig unix.Signal) { t.kill(cat.cmd, sig) }
 		}
 		sig := unix.SIGKILL
@@ -608,6 +608,7 @@ func caseThreads(t *T, size int) {
 		r.blocked()
 		t.Logf("%s: records a thread: %v", how, perThread)
 		if how == "-pread=true" {
+			r.allBlocked(4)
 			r.kill(unix.SIGKILL)
 		} else {
 			r.drain(src)

@@ -166,7 +166,17 @@ func (r *reader) next() item {
 }
 
 // blocked waits until the reader waits in read(2).
-func (r *reader) blocked() { r.t.waitReading(r.cmd.Process.Pid, r.path) }
+func (r *reader) blocked() { r.t.waitReading(r.cmd.Process.Pid, r.path, 1) }
+
+// allBlocked waits until n threads of the reader wait for records, and have done so for a moment: not for the end of a
+// record's continuation. A thread that SIGKILL meets between two reads may send its next Tread with the signal masked, and then
+// waits for a record before it ends: p9_client_rpc clears TIF_SIGPENDING when it finds a signal pending.
+func (r *reader) allBlocked(n int) {
+	for range 5 {
+		r.t.waitReading(r.cmd.Process.Pid, r.path, n)
+		time.Sleep(20 * time.Millisecond)
+	}
+}
 
 // frames passes over what is read up to the first item that is no frame.
 func (r *reader) frames() item {
