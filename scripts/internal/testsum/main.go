@@ -5,6 +5,9 @@
 //
 // Each ARGS are the arguments of one go test; they run one after the other. Tests and subtests count, as does a package that fails outside
 // of any test. The two flags are what the caller has counted before. The exit status is 1 when anything failed.
+//
+// What failed is run once more, by itself (again.go): emulated machines and loaded ones fail in ways of their own. A test that passes then has
+// passed, and a line before the last names it as flaky, for somebody to mend. A data race is not run again.
 package main
 
 import (
@@ -32,12 +35,23 @@ type counter struct {
 	w               io.Writer
 	passed, failed  int
 	skipped         []string
+	flaky           []string                   // what failed and then passed
 	output          map[event]*strings.Builder // by Package and Test, until it is known whether that failed
 	failedInPackage map[string]int
+
+	passes   map[result]bool // of the go test that runs
+	failures []result        // of the go test that runs, in the order of their ends
+	final    map[string]bool // packages of which nothing is run again
 }
 
+// A result is the end of a test, or with no test of a package as a whole.
+type result struct{ pkg, test string }
+
 func newCounter(w io.Writer) *counter {
-	return &counter{w: w, output: make(map[event]*strings.Builder), failedInPackage: make(map[string]int)}
+	return &counter{
+		w: w, output: make(map[event]*strings.Builder), failedInPackage: make(map[string]int),
+		passes: make(map[result]bool), final: make(map[string]bool),
+	}
 }
 
 func main() {
@@ -57,6 +71,10 @@ func main() {
 			fmt.Printf("FAIL\tgo test %s: %v\n", strings.Join(this, " "), err)
 			c.failed++
 		}
+		c.again(this, goTest)
+	}
+	for _, s := range c.flaky {
+		fmt.Println("flaky", s)
 	}
 	for _, s := range c.skipped {
 		fmt.Println("skipped", s)
@@ -70,6 +88,7 @@ func main() {
 // test runs one go test. Its error is of a failure that was not counted.
 func (c *counter) test(args []string) error {
 	before := c.failed
+	c.failures = nil
 	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -121,6 +140,9 @@ func (c *counter) count(e event) {
 			c.output[key] = b
 		}
 		b.WriteString(e.Output)
+		if strings.Contains(e.Output, "WARNING: DATA RACE") {
+			c.final[e.Package] = true
+		}
 	case "pass", "fail", "skip":
 		text := ""
 		if b := c.output[key]; b != nil {
@@ -134,9 +156,11 @@ func (c *counter) count(e event) {
 		switch e.Action {
 		case "pass":
 			c.passed++
+			c.passes[result{e.Package, e.Test}] = true
 		case "fail":
 			c.failed++
 			c.failedInPackage[e.Package]++
+			c.failures = append(c.failures, result{e.Package, e.Test})
 			io.WriteString(c.w, text)
 		case "skip":
 			c.skipped = append(c.skipped, e.Package+" "+reason(text))
@@ -149,6 +173,10 @@ func (c *counter) endPackage(e event, text string) {
 	if e.Action == "fail" {
 		if c.failedInPackage[e.Package] == 0 {
 			c.failed++
+			c.failures = append(c.failures, result{pkg: e.Package})
+		}
+		if strings.Contains(text, "[build failed]") || strings.Contains(text, "[setup failed]") {
+			c.final[e.Package] = true
 		}
 		io.WriteString(c.w, text)
 		// What a test said that never came to its end, because the process did.
