@@ -104,7 +104,7 @@ func build(dir string) error {
 	}
 	if built.server == "" {
 		built.server = filepath.Join(dir, "e2e-server")
-		if err := goBuild(built.server, "cmd/clone9p"); err != nil {
+		if err := goBuild(built.server, "cmd/clone9p", "CGO_ENABLED=0"); err != nil { // static: guests have it too
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -29,6 +30,9 @@ type guest struct {
 	dir    string        // of its initramfs and its socket
 	exited chan struct{} // closed when QEMU has ended
 }
+
+// errNotUp says that a guest was started and did not come up.
+var errNotUp = errors.New("did not come up")
 
 // bootTime is how long a guest may take to say Ready. Alone it takes a few seconds.
 const bootTime = 2 * time.Minute
@@ -57,7 +61,7 @@ func startGuest(k kernel) (_ *guest, err error) {
 	g.cmd = exec.Command("qemu-system-x86_64",
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none",
 		// Where /dev/kvm works it is not used either: a slow guest finds more races, and all machines find the same.
-		"-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", "2", "-m", "768",
+		"-machine", "pc", "-accel", "tcg,thread="+k.threads(), "-cpu", "max,la57=off", "-smp", "2", "-m", "768",
 		"-kernel", filepath.Join(k.dir, "vmlinuz"), "-initrd", initrd,
 		// A panic ends QEMU.
 		"-append", "console=ttyS0 panic=-1 quiet loglevel=5 mitigations=off nokaslr random.trust_cpu=on",
@@ -70,6 +74,12 @@ func startGuest(k kernel) (_ *guest, err error) {
 		g.cmd = nil
 		return nil, err
 	}
+	up := false
+	defer func() {
+		if !up {
+			err = fmt.Errorf("%w: %w", errNotUp, err)
+		}
+	}()
 	go func() { // ends with QEMU
 		_ = g.cmd.Wait()
 		close(g.exited)
@@ -84,12 +94,12 @@ func startGuest(k kernel) (_ *guest, err error) {
 	g.conn = talk.New(g.port)
 	m, err := g.conn.Recv()
 	if err != nil {
-		return nil, fmt.Errorf("did not come up: %w", err)
+		return nil, err
 	}
 	if m.Kind != talk.Ready {
 		return nil, fmt.Errorf("says %q, want that it is ready", m.Kind)
 	}
-	g.release = m.Name
+	g.release, up = m.Name, true
 	return g, nil
 }
 
@@ -116,7 +126,7 @@ func writeInitramfs(path string, k kernel) error {
 	if err != nil {
 		return err
 	}
-	files := map[string]string{"init": built.guest, "bin/busybox": built.busybox, "modules/order": filepath.Join(k.dir, "order")}
+	files := map[string]string{"init": built.guest, "bin/busybox": built.busybox, "bin/clone9p": built.server, "modules/order": filepath.Join(k.dir, "order")}
 	for _, m := range modules {
 		files["modules/"+filepath.Base(m)] = m
 	}

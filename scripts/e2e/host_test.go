@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -36,7 +37,7 @@ func (h *host) end() {
 	}
 	for _, s := range h.others {
 		s.kill()
-		s.netns.Close()
+		s.clean()
 	}
 	if h.stopFlood != nil {
 		h.stopFlood()
@@ -79,6 +80,8 @@ func (h *host) answer(name string, body []byte) (any, error) {
 			}
 		}
 		return nil, fmt.Errorf("no server at port %d", args.Port)
+	case "sh":
+		return h.sh(args.Script)
 	case "guest-kill":
 		h.guest.kill()
 		h.wantNoIfaces(time.Second)
@@ -238,6 +241,20 @@ func (h *host) flood(iface string, every time.Duration) error {
 		wg.Wait()
 	}
 	return nil
+}
+
+// sh has a shell carry out a script in the server's directory, and returns what it printed.
+func (h *host) sh(script string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", script)
+	cmd.Dir = h.server.dir
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("sh -c %q: %w\n%s", script, err, out)
+	}
+	return strings.TrimSuffix(string(out), "\n"), nil
 }
 
 // ping pings an address from within the server's namespace and returns what the program printed; every echo must be answered.

@@ -20,6 +20,7 @@ import (
 type server struct {
 	port     int
 	identity string
+	dir      string // of the files that it exports
 	log      *tail
 
 	cmd     *exec.Cmd
@@ -34,11 +35,16 @@ func startServer(identity string) (_ *server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{port: port, identity: identity, log: newTail("server " + identity), exited: make(chan struct{})}
-	s.cmd = exec.Command(built.server, "serve", "--listen", fmt.Sprintf("tcp!127.0.0.1!%d", port),
-		"--net", "private", "--tcp-identity", identity, "--log-format", "json", "--log-level", "debug")
+	dir, err := os.MkdirTemp("", "e2e-files-")
+	if err != nil {
+		return nil, err
+	}
+	s := &server{port: port, identity: identity, dir: dir, log: newTail("server " + identity), exited: make(chan struct{})}
+	s.cmd = exec.Command(built.server, append([]string{"serve", "--listen", fmt.Sprintf("tcp!127.0.0.1!%d", port),
+		"--net", "private", "--tcp-identity", identity, "--log-format", "json", "--log-level", "debug"}, deviceFlags(dir)...)...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := startChild(s.cmd); err != nil {
+		os.RemoveAll(dir)
 		return nil, err
 	}
 	go func() { // ends with the server
@@ -49,6 +55,7 @@ func startServer(identity string) (_ *server, err error) {
 		if err != nil {
 			_ = s.cmd.Process.Kill()
 			<-s.exited
+			os.RemoveAll(dir)
 			err = fmt.Errorf("%v: %w\nits log:\n%s", s.cmd, err, s.log.since(0, 40))
 		}
 	}()
@@ -65,6 +72,11 @@ func startServer(identity string) (_ *server, err error) {
 			return nil, err
 		}
 	}
+}
+
+// deviceFlags are the flags that the devices of a server get, whose files are below dir.
+func deviceFlags(dir string) []string {
+	return nil
 }
 
 // ready reports whether the server accepts connections and is in its namespace, of which s then has a descriptor.
@@ -108,7 +120,7 @@ func (s *server) alive() bool {
 
 // stop has the server end by itself, which it must within two seconds and with status 0.
 func (s *server) stop() error {
-	defer s.netns.Close()
+	defer s.clean()
 	if !s.alive() {
 		return nil // whoever found it so has said so
 	}
@@ -123,6 +135,12 @@ func (s *server) stop() error {
 		s.kill()
 		return fmt.Errorf("the server has not ended 4 s after SIGTERM\nits log:\n%s", s.log.since(0, 20))
 	}
+}
+
+// clean removes what a server that has ended leaves here.
+func (s *server) clean() {
+	s.netns.Close()
+	os.RemoveAll(s.dir)
 }
 
 // kill ends the server as kill -9 does.

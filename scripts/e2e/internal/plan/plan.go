@@ -69,6 +69,7 @@ var Cases = []Case{
 	{Name: "threads-128k", What: "four threads on one descriptor, buffers of 128 KiB", SmallToo: true},
 	{Name: "threads-1m", What: "four threads on one descriptor, buffers of 1 MiB", SmallToo: true},
 
+	{Name: "unix", What: "the README's line mounts a server on the same machine; two users are each themselves", Only: Linux},
 	{Name: "users", What: "trust, access=user: each user has conversations of his own, closed to others", Only: Linux},
 	{Name: "users-nobody", What: "nobody, access=any: whoever can attach shares them", Identity: "nobody"},
 	{Name: "umount-busy", What: "umount with a read pending is EBUSY; umount -l works and the interface goes with the reader"},

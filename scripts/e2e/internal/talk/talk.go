@@ -64,6 +64,7 @@ type Result struct {
 //	ping Addr Count                    a real ping from the server's network namespace; all echoes must be answered: its output
 //	server                             starts another server for this case: its port
 //	server-kill Port                   kills it
+//	sh Script                          a shell carries it out on the host, in the directory that the server exports; it must succeed: its output
 //	guest-kill                         kills the guest; there is no reply
 type Args struct {
 	Iface  string        `json:"iface,omitempty"`
@@ -75,6 +76,7 @@ type Args struct {
 	Every  time.Duration `json:"every,omitempty"`
 	Addr   string        `json:"addr,omitempty"`
 	Port   int           `json:"port,omitempty"`
+	Script string        `json:"script,omitempty"`
 }
 
 // An Iface is an interface of the server's network namespace, as the host sees it.
