@@ -289,7 +289,7 @@ func (c *session) wstat(m *wire.Msg) {
 
 // wstatAttr is what s changes, in p9's words.
 func (c *session) wstatAttr(f *fid, s *wire.Stat) (valid p9.SetAttrMask, attr p9.SetAttr, err error) {
-	isDir := f.qid.Type&wire.QTDIR != 0
+	isDir := f.isDir
 	if s.Mode != keep32 {
 		if s.Mode&wire.DMDIR != 0 && !isDir {
 			return valid, attr, errBadWstat

@@ -23,7 +23,7 @@ func (c *session) directory(m *wire.Msg, id uint32, name []byte) (*fid, string) 
 	case err != nil:
 	case s == "..":
 		err = errBadName
-	case f.qid.Type&wire.QTDIR == 0:
+	case !f.isDir:
 		err = errNotDir
 	}
 	if err != nil {
@@ -94,6 +94,7 @@ func (c *session) create(m *wire.Msg) {
 		_, prompt := file.(p9ext.Prompt)
 		g := newFid(f.id, file, f.root, c.srv.tree.child(f.node, name, prompt), wireQid(q))
 		if isDir {
+			g.isDir = true
 			g.qid.Type |= wire.QTDIR
 		}
 		c.enter(g)

@@ -36,7 +36,7 @@ func (c *session) readdir(m *wire.Msg) {
 	switch {
 	case f == nil:
 		err = errUnknownFid
-	case f.qid.Type&wire.QTDIR == 0:
+	case !f.isDir:
 		err = errNotDir
 	case !f.canRead():
 		err = errNotOpen

@@ -16,6 +16,7 @@ type fid struct {
 	root   *root // through which attach it was reached
 	node   *node // where it is
 	prompt bool  // answered on the receiving goroutine
+	isDir  bool  // by the qid that the walk brought; an open does not change that
 	attach bool  // made by Tattach, counted in session.attaches
 	text   p9ext.Text
 
@@ -97,7 +98,7 @@ func (f *fid) isText() (is bool) {
 
 // newFid makes a fid of file, which was reached through n; it is not in the table yet.
 func newFid(id uint32, file p9.File, r *root, n *node, q wire.Qid) *fid {
-	f := &fid{id: id, file: file, root: r, node: n, qid: q}
+	f := &fid{id: id, file: file, root: r, node: n, qid: q, isDir: q.Type&wire.QTDIR != 0}
 	_, f.prompt = file.(p9ext.Prompt)
 	f.text, _ = file.(p9ext.Text)
 	return f

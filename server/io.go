@@ -59,7 +59,7 @@ func (c *session) open(m *wire.Msg) {
 		err = errOpenFid
 	case flags.Mode() == 3:
 		err = errBadMode
-	case f.qid.Type&wire.QTDIR != 0 && (flags.Mode() != p9.ReadOnly || flags&linuxTrunc != 0):
+	case f.isDir && (flags.Mode() != p9.ReadOnly || flags&linuxTrunc != 0):
 		err = errIsDir
 	default:
 		f.state = opening
@@ -182,7 +182,9 @@ func (c *session) undoOpen(f *fid) {
 // setOpen records an open and finds out what the file can do. The caller holds c.mu.
 func (f *fid) setOpen(flags p9.OpenFlags, q wire.Qid, opener bool) {
 	f.flags, f.opener, f.state = flags, opener, opened
-	q.Type |= f.qid.Type & wire.QTDIR
+	if f.isDir {
+		q.Type |= wire.QTDIR
+	}
 	f.qid = q
 	f.reader, _ = f.file.(p9ext.Reader)
 	f.writer, _ = f.file.(p9ext.Writer)
@@ -253,7 +255,7 @@ func (c *session) read(m *wire.Msg) {
 		return
 	}
 	// A read of nothing takes nothing: a file of records would lose one.
-	if count == 0 && f.qid.Type&wire.QTDIR == 0 || f.records.expected != nil && f.records.match(m.Offset, count) {
+	if count == 0 && !f.isDir || f.records.expected != nil && f.records.match(m.Offset, count) {
 		c.mu.Unlock()
 		c.batch = wire.BeginRread(c.batch, m.Tag)
 		wire.EndRread(c.batch, len(c.batch)-wire.DataHeader)
@@ -265,7 +267,7 @@ func (c *session) read(m *wire.Msg) {
 		r = c.newRequest()
 	}
 	c.mu.Unlock()
-	if f.qid.Type&wire.QTDIR != 0 {
+	if f.isDir {
 		if c.dialect == wire.P9L {
 			c.fail(m.Tag, errIsDir)
 			return

@@ -169,6 +169,30 @@ func TestFlushedOpen(t *testing.T) {
 	}
 }
 
+// What an open changes of a fid does not race with what other requests look at: the race detector is the judge.
+func TestOpenBesideOthers(t *testing.T) {
+	d := newDevice()
+	c := dial(t, d, wire.P9L, "")
+	for range 200 {
+		c.rpc(walk(1, 0, 5, "door"), wire.Rwalk)
+		c.send(open(7, 5, 0))
+		c.sync()
+		go d.knock()
+		c.send(walk(8, 5, 6), read(9, 5, 0, 0), &wire.Msg{Type: wire.Tmkdir, Tag: 10, Fid: 5, Name: []byte("x")})
+		for range 4 {
+			if m, err := c.next(); err != nil || m.Tag < 7 || m.Tag > 10 {
+				t.Fatal(m, err)
+			}
+		}
+		c.send(clunk(1, 5), clunk(2, 6))
+		for range 2 {
+			if _, err := c.next(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // An open that succeeds in spite of its flush is undone: the file is closed, once.
 func TestStubbornOpenIsUndone(t *testing.T) {
 	d := newDevice()

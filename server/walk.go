@@ -297,7 +297,7 @@ func (c *session) walkNames(ctx context.Context, f *fid, id uint32, names []stri
 	if f.node.depth+len(names) > c.srv.conf.MaxDepth {
 		return nil, nil, errTooDeep
 	}
-	if f.prompt && len(names) > 0 && f.qid.Type&wire.QTDIR != 0 {
+	if f.prompt && len(names) > 0 && f.isDir {
 		if g, qids, ok := c.walkAll(f, id, names); ok {
 			return g, qids, nil
 		}
@@ -312,11 +312,14 @@ func (c *session) walkNames(ctx context.Context, f *fid, id uint32, names []stri
 		if err != nil {
 			return nil, nil, err
 		}
-		g := newFid(id, file, f.root, f.node, f.qid)
+		c.mu.Lock()
+		q := f.qid // which an open beside us may be changing
+		c.mu.Unlock()
+		g := newFid(id, file, f.root, f.node, q)
 		c.enter(g)
 		return g, nil, nil
 	}
-	if f.qid.Type&wire.QTDIR == 0 {
+	if !f.isDir {
 		return nil, nil, errNotDir
 	}
 	return c.walkEach(ctx, f, id, names)
