@@ -13,11 +13,6 @@ import (
 	"strings"
 )
 
-const (
-	allocsDoc   = "allocations a Tgetattr and a Tread of 4 KiB, 32 deep"
-	syscallsDoc = "system calls of the server a Tgetattr, one at a time (needs perf and the right to use it)"
-)
-
 // allocs counts the allocations of our server, which runs in this process for that; the load allocates nothing.
 func (b *bench) allocs() error {
 	socket := filepath.Join(b.dir, "allocs.sock")

@@ -17,7 +17,22 @@ import (
 	"time"
 )
 
-const framesDoc = "frames a second through ethfoo, one or a batch a message, against the TAP's descriptor; a clone beside 1 to 1000"
+// A group is figures of one kind that are measured in a way of their own.
+type group struct {
+	name    string
+	doc     string
+	measure func(*bench) error
+}
+
+// groups returns the groups in the order in which they are measured, after the figures.
+func groups() []group {
+	return []group{
+		{"allocs", "allocations a Tgetattr and a Tread of 4 KiB, 32 deep", (*bench).allocs},
+		{"syscalls", "system calls of the server a Tgetattr, one at a time (needs perf and the right to use it)", (*bench).syscalls},
+		{"crowd", "100,000 blocked reads and a Tflush beside them, 100,000 conversations, clone+release against /dev/ptmx", (*bench).crowd},
+		{"frames", "frames a second through ethfoo, one or a batch a message, against the TAP's descriptor; a clone beside 1 to 1000", (*bench).frames},
+	}
+}
 
 // The role of the process in the namespace: figures frames ROUNDS TIME.
 const framesRole = "frames"
@@ -53,9 +68,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		for _, f := range figures {
 			fmt.Fprintf(stderr, "  %-15s %s\n", f.name, f.doc)
 		}
-		fmt.Fprintf(stderr, "  %-15s %s\n", "allocs", allocsDoc)
-		fmt.Fprintf(stderr, "  %-15s %s\n", "syscalls", syscallsDoc)
-		fmt.Fprintf(stderr, "  %-15s %s\n", "frames", framesDoc)
+		for _, g := range groups() {
+			fmt.Fprintf(stderr, "  %-15s %s\n", g.name, g.doc)
+		}
 	}
 	if err := fl.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -64,7 +79,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	names := fl.Args()
 	for _, n := range names {
-		known := n == "allocs" || n == "syscalls" || n == "frames" || slices.ContainsFunc(figures, func(f figure) bool { return f.name == n })
+		known := slices.ContainsFunc(groups(), func(g group) bool { return g.name == n }) ||
+			slices.ContainsFunc(figures, func(f figure) bool { return f.name == n })
 		if !known || *rounds < 1 || *length <= 0 {
 			fl.Usage()
 			return 2
@@ -96,19 +112,11 @@ func (b *bench) all(names []string) (err error) {
 			}
 		}
 	}
-	if wanted("allocs") {
-		if err := b.allocs(); err != nil {
-			return fmt.Errorf("allocs: %w", err)
-		}
-	}
-	if wanted("syscalls") {
-		if err := b.syscalls(); err != nil {
-			return fmt.Errorf("syscalls: %w", err)
-		}
-	}
-	if wanted("frames") {
-		if err := b.frames(); err != nil {
-			return fmt.Errorf("frames: %w", err)
+	for _, g := range groups() {
+		if wanted(g.name) {
+			if err := g.measure(b); err != nil {
+				return fmt.Errorf("%s: %w", g.name, err)
+			}
 		}
 	}
 	fmt.Fprintf(b.out, "%s\n", strings.TrimSpace(fmt.Sprintf("%d missed", b.missed)))

@@ -11,6 +11,7 @@ const (
 	tgetattr = 24
 	tversion = 100
 	tattach  = 104
+	tflush   = 108
 	twalk    = 110
 	tread    = 116
 	twrite   = 118

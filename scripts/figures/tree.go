@@ -13,17 +13,25 @@ import (
 var (
 	dataPath = []string{"mem", "0", "data"} // a working file: a reference to the conversation, a stream for each open
 	textPath = []string{"mem", "0", "text"} // a text that the driver renders
+
+	waitPath  = []string{"mem", "0", "wait"} // a working file whose reads wait for ever
+	clonePath = []string{"mem", "clone"}
 )
+
+// crowdConvs is how many conversations there may be.
+const crowdConvs = 1 << 18
 
 // newTree makes a clonefs tree with one device, whose files lie in memory, and one conversation.
 func newTree() (*clonefs.FS, error) {
 	fs, err := clonefs.New(clonefs.Config{}, &clonefs.Device[*memory]{
-		Name:  "mem",
-		Doc:   "a device in memory",
+		Name:     "mem",
+		Doc:      "a device in memory",
+		MaxConvs: crowdConvs, MaxPerUser: crowdConvs,
 		Clone: func(context.Context, *clonefs.Conv) (*memory, error) { return &memory{}, nil },
 		Files: clonefs.Files[*memory]{
 			{Name: "data", Prompt: true, Duplex: (*memory).open},
 			{Name: "text", Text: (*memory).text},
+			{Name: "wait", Prompt: true, Open: (*memory).wait},
 		},
 	})
 	if err != nil {
@@ -52,8 +60,11 @@ func newTree() (*clonefs.FS, error) {
 // memory is the driver's half of a conversation.
 type memory struct{}
 
-func (*memory) Close() error                                               { return nil }
-func (*memory) text() (string, error)                                      { return "hello\n", nil }
+func (*memory) Close() error          { return nil }
+func (*memory) text() (string, error) { return "hello\n", nil }
+func (*memory) wait(context.Context, clonefs.Mode) (clonefs.Stream, error) {
+	return clonefs.NewQueue(1), nil
+}
 func (*memory) open(context.Context, clonefs.Mode) (clonefs.Stream, error) { return tape{}, nil }
 
 // content is what the device holds; every read gives its beginning.
