@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -26,6 +27,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// Who runs the tests under nohup ignores SIGHUP, and so would the servers that they start: a signal that somebody waits for is not inherited.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	testscript.Main(m, map[string]func(){"clone9p": main})
 }
 
@@ -223,7 +226,9 @@ func cmdEnd(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	begin := time.Now()
 	ts.Check(p.cmd.Process.Signal(sig[args[0]]))
+	late := time.AfterFunc(time.Minute, func() { p.cmd.Process.Kill() })
 	p.cmd.Wait()
+	late.Stop()
 	if d := time.Since(begin); d > 2*time.Second {
 		ts.Fatalf("it took %v to end", d)
 	}
