@@ -21,16 +21,16 @@ func (i *Interface) setBatch(argv []string) error {
 }
 
 // checkBatch returns how many frames the batch p has, and how long the longest is.
-func checkBatch(p []byte) (frames, longest int, err error) {
+func (f *fanout) checkBatch(p []byte) (frames, longest int, err error) {
 	for rest := p; len(rest) > 0 || frames == 0; frames++ {
 		at := len(p) - len(rest)
 		frame, after, ok := clonefs.CutBatch(rest)
 		if !ok {
 			return 0, 0, p9ext.Errorf(linux.EINVAL, "bad batch: at byte %d of %d no frame stands whole behind its length", at, len(p))
 		}
-		if len(frame) < etherHeader {
-			return 0, 0, p9ext.Errorf(linux.EINVAL, "%w: at byte %d of %d a frame of %d bytes, it has %d at least",
-				p9ext.ErrTooSmall, at, len(p), len(frame), etherHeader)
+		if len(frame) < f.least() {
+			return 0, 0, p9ext.Errorf(linux.EINVAL, "%w: at byte %d of %d a %s of %d bytes, it has %d at least",
+				p9ext.ErrTooSmall, at, len(p), f.what(), len(frame), f.least())
 		}
 		longest = max(longest, len(frame))
 		rest = after
@@ -40,7 +40,7 @@ func checkBatch(p []byte) (frames, longest int, err error) {
 
 // pollBatch sends the batch p, at once. Where the kernel takes no more after some frames it is a short write.
 func (w *writer) pollBatch(p []byte) (int, error) {
-	frames, longest, err := checkBatch(p)
+	frames, longest, err := w.i.frames.checkBatch(p)
 	if err == nil {
 		err = w.measure(longest)
 	}
@@ -55,7 +55,7 @@ func (w *writer) pollBatch(p []byte) (int, error) {
 
 // writeBatch sends the batch p. When ctx ends it is a short write, if some frames were sent.
 func (w *writer) writeBatch(ctx context.Context, p []byte) (int, error) {
-	_, longest, err := checkBatch(p)
+	_, longest, err := w.i.frames.checkBatch(p)
 	if err == nil {
 		err = w.fits(longest)
 	}

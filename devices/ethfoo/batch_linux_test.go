@@ -210,7 +210,7 @@ func FuzzCheckBatch(f *testing.F) {
 	f.Add(append(batch(frame(60, 1)), 60, 0, 0, 0))
 	f.Add([]byte{255, 255, 255, 255, 1})
 	f.Fuzz(func(t *testing.T, p []byte) {
-		frames, longest, err := checkBatch(p)
+		frames, longest, err := newFanout(1).checkBatch(p)
 		if err != nil {
 			if e, ok := errors.AsType[*p9ext.Error](err); !ok || e.Errno != linux.EINVAL {
 				t.Fatalf("%x: %v", p, err)
@@ -259,7 +259,7 @@ func BenchmarkBatchWrite(b *testing.B) {
 	}, func() float64 {
 		return cost(func() error {
 			for range pollFrames {
-				if _, err := unix.Write(i.tap.fd, f); err != nil {
+				if _, err := unix.Write(i.tap.Load().fd, f); err != nil {
 					return err
 				}
 			}

@@ -87,7 +87,7 @@ func BenchmarkRead(b *testing.B) {
 			r := openReader(b, i)
 			mine := openPacketSocket(b, i)
 
-			raw, err := openTAP(tunDevice, "raw0")
+			raw, err := openTun(tunDevice, "raw0", unix.IFF_TAP)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -103,7 +103,7 @@ func BenchmarkRead(b *testing.B) {
 			if err := netlink.LinkSetUp(link); err != nil {
 				b.Fatal(err)
 			}
-			theirs := openPacketSocket(b, &Interface{index: link.Attrs().Index})
+			theirs := openPacketSocketOn(b, link.Attrs().Index)
 			p := make([]byte, 2048)
 			b.SetBytes(2 * burst * bursts * int64(size))
 			rounds(b, "ns/frame",
@@ -136,7 +136,7 @@ func BenchmarkWrite(b *testing.B) {
 			b.SetBytes(2 * burst * bursts * int64(size))
 			rounds(b, "ns/frame",
 				func() float64 { return cost(func() (int, error) { return w.PollWrite(p, 0, nil) }) },
-				func() float64 { return cost(func() (int, error) { return unix.Write(i.tap.fd, p) }) })
+				func() float64 { return cost(func() (int, error) { return unix.Write(i.tap.Load().fd, p) }) })
 		})
 	}
 }

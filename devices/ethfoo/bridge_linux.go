@@ -11,16 +11,16 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// The links are what the conversations of one device need beside their TAPs: bridges that they made. The kernel does not remove those
-// with our descriptors, so they are counted here, and marked with whose they are (see a seal) for the server that comes after a kill.
+// The links are what the conversations of one device need beside their TAPs: bridges and vxlan links that they made. The kernel does not remove
+// those with our descriptors, so they are counted here, and marked with whose they are (see a seal) for the server that comes after a kill.
 type links struct {
 	cleaned atomic.Bool // nothing of killed servers remains to be looked for
 
-	// mu guards all below and the field bridge of every Interface of the device. It is held across requests to the kernel, which wait for no
+	// mu guards all below and the fields bridge and vxlan of every Interface of the device. It is held across requests to the kernel, which wait for no
 	// event: nobody may join a bridge between the look at its ports and its end.
 	mu     sync.Mutex
 	looked time.Time   // when clean looked last and something remained
-	made   map[int]int // by index of a bridge that we made: how many of our interfaces joined it and have not left
+	made   map[int]int // by index of a link that we made: how many of our interfaces are on it and have not left
 	seal   *seal       // marks all that is in made; nil while that is empty
 }
 
@@ -34,8 +34,8 @@ func (i *Interface) joinBridge(argv []string) error {
 	if _, err := i.link(); err != nil { // which also tells where it is
 		return err
 	}
-	if i.away.Load() {
-		return p9ext.Errorf(linux.EXDEV, "%s is in another network namespace: its bridges are for those who rule there", i.lastName())
+	if err := i.bridgeable(); err != nil {
+		return err
 	}
 	l := &i.dev.links
 	l.mu.Lock()
@@ -56,7 +56,18 @@ func (i *Interface) joinBridge(argv []string) error {
 	if err := i.nl.LinkSetMaster(i.ref(), bridge); err != nil {
 		return i.refused(err, "put "+i.lastName()+" on the bridge "+name)
 	}
-	l.move(i, bridge.Attrs().Index)
+	l.move(i, bridge.Attrs().Index, 0)
+	return nil
+}
+
+// bridgeable tells why the interface can be on no bridge here.
+func (i *Interface) bridgeable() error {
+	switch {
+	case i.away.Load():
+		return p9ext.Errorf(linux.EXDEV, "%s is in another network namespace: its bridges are for those who rule there", i.lastName())
+	case i.frames.packets.Load():
+		return p9ext.Errorf(linux.EINVAL, "%s is a TUN, which carries IP packets: a bridge wants Ethernet", i.lastName())
+	}
 	return nil
 }
 
@@ -68,7 +79,7 @@ func (i *Interface) leaveBridge([]string) error {
 	if err := i.ask((*netlink.Handle).LinkSetNoMaster); err != nil {
 		return i.refused(err, "take "+i.lastName()+" off its bridge")
 	}
-	l.move(i, 0)
+	l.move(i, 0, 0)
 	l.tidy(i.nl)
 	return nil
 }
@@ -78,46 +89,47 @@ func (l *links) leave(i *Interface) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if i.bridge != 0 {
-		l.move(i, 0)
+		l.move(i, 0, 0)
 		l.tidy(i.nl)
 	}
 }
 
-// move notes that i has left the bridge it was on for the one of that index, 0 for none. The caller has l.mu.
-func (l *links) move(i *Interface, index int) {
-	if _, ours := l.made[i.bridge]; ours {
-		l.made[i.bridge]--
+// move notes that i has left the bridge and the vxlan link it was on for those of these indexes, 0 for none. The caller has l.mu, and calls tidy.
+func (l *links) move(i *Interface, bridge, vxlan int) {
+	for _, index := range []int{i.bridge, i.vxlan} {
+		if _, ours := l.made[index]; ours {
+			l.made[index]--
+		}
 	}
-	if _, ours := l.made[index]; ours {
-		l.made[index]++
+	for _, index := range []int{bridge, vxlan} {
+		if _, ours := l.made[index]; ours {
+			l.made[index]++
+		}
 	}
-	i.bridge = index
+	i.bridge, i.vxlan = bridge, vxlan
 }
 
 // makeBridge makes the bridge, up and sealed. The caller has l.mu, and joins it or calls tidy.
 func (l *links) makeBridge(nl *netlink.Handle, name string) (netlink.Link, error) {
-	if l.seal == nil {
-		s, err := newSeal()
-		if err != nil {
-			return nil, err
-		}
-		l.seal = s
-		defer l.unseal()
-	}
 	bridge := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
 	bridge.Name = name
 	if err := l.makeLink(nl, bridge); err != nil {
 		return nil, err
 	}
-	if l.made == nil {
-		l.made = make(map[int]int)
-	}
-	l.made[bridge.Index] = 0
 	return bridge, nil
 }
 
-// makeLink makes a link, up and sealed, and has its index put into it. When it fails no link is left.
+// makeLink makes a link, up and sealed, has its index put into it and counts nobody on it. When it fails no link is left. The caller has l.mu, and
+// calls move or tidy.
 func (l *links) makeLink(nl *netlink.Handle, link netlink.Link) error {
+	if l.seal == nil {
+		s, err := newSeal()
+		if err != nil {
+			return err
+		}
+		l.seal = s
+		defer l.unseal()
+	}
 	if err := nl.LinkAdd(link); err != nil {
 		return err
 	}
@@ -128,33 +140,41 @@ func (l *links) makeLink(nl *netlink.Handle, link netlink.Link) error {
 	}
 	if err != nil {
 		nl.LinkDel(link)
+		return err
 	}
-	return err
+	if l.made == nil {
+		l.made = make(map[int]int)
+	}
+	l.made[link.Attrs().Index] = 0
+	return nil
 }
 
-// tidy removes the bridges we made that nobody is on any more. One that others have ports on stays, and is looked at again the next
-// time; one that lost our seal has found another owner. The caller has l.mu.
+// tidy removes the links we made that nobody is on any more. A bridge that others have ports on stays, and is looked at again the next
+// time; a link that lost our seal has found another owner. The caller has l.mu.
 func (l *links) tidy(nl *netlink.Handle) {
-	for index, members := range l.made {
-		if members > 0 {
-			continue
-		}
-		link, err := nl.LinkByIndex(index)
-		if notFound(err) || err == nil && link.Attrs().Alias != l.seal.text {
-			delete(l.made, index)
-			continue
-		}
-		if err != nil {
-			continue
-		}
-		if all, err := listLinks(nl); err != nil || hasPorts(all, index) {
-			continue
-		}
-		if nl.LinkDel(link) == nil {
-			delete(l.made, index)
+	for again := true; again; { // a vxlan link that went was a port of its bridge
+		again = false
+		for index, members := range l.made {
+			if members == 0 && l.remove(nl, index) {
+				delete(l.made, index)
+				again = true
+			}
 		}
 	}
 	l.unseal()
+}
+
+// remove removes the link of that index, unless it has ports, and reports whether it is ours no longer.
+func (l *links) remove(nl *netlink.Handle, index int) bool {
+	link, err := nl.LinkByIndex(index)
+	if notFound(err) || err == nil && link.Attrs().Alias != l.seal.text {
+		return true
+	}
+	if err != nil {
+		return false
+	}
+	all, err := listLinks(nl)
+	return err == nil && !hasPorts(all, index) && nl.LinkDel(link) == nil
 }
 
 // unseal gives the seal up when nothing bears it any more. The caller has l.mu.

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clean removes the bridges that servers left behind when they were killed. The first open does it, and the next ones do again while
+// clean removes the bridges and vxlan links that servers left behind when they were killed. The first open does it, and the next ones do again while
 // something remains: the TAPs of a server that was killed this moment may outlive its seal by a little, and others may have ports there.
 // From then on it costs nothing. It never fails: what cannot be removed hinders nobody.
 func (l *links) clean(nl *netlink.Handle) {
@@ -26,7 +26,7 @@ func (l *links) clean(nl *netlink.Handle) {
 // cleanPause bounds how often opens look for what remains, as long as something does: with many links a look takes milliseconds.
 const cleanPause = time.Second / 2
 
-// cleanDead removes the bridges of every server that is dead and reports whether there is nothing left to do. A seal that is taken is its
+// cleanDead removes the links of every server that is dead and reports whether there is nothing left to do. A seal that is taken is its
 // owner's, or that of another server that cleans up after it.
 func cleanDead(nl *netlink.Handle) bool {
 	all, err := listLinks(nl)
@@ -37,7 +37,7 @@ func cleanDead(nl *netlink.Handle) bool {
 	seen := make(map[string]bool)
 	for _, link := range all {
 		text := link.Attrs().Alias
-		if link.Type() != "bridge" || !isSeal(text) || seen[text] {
+		if !canOutlive(link) || !isSeal(text) || seen[text] {
 			continue
 		}
 		seen[text] = true
@@ -55,22 +55,31 @@ func cleanDead(nl *netlink.Handle) bool {
 	return done
 }
 
-// removeSealed removes the bridges that bear a seal, which the caller has taken, but for those with ports, and reports whether none is left.
+// canOutlive reports whether a link is of a kind that a server makes and the kernel keeps when the server is gone.
+func canOutlive(link netlink.Link) bool { return link.Type() == "bridge" || link.Type() == "vxlan" }
+
+// removeSealed removes the links that bear a seal, which the caller has taken, but for bridges with ports, and reports whether none is left.
 // It asks for the links anew: before the seal was the caller's somebody may have joined one of them or taken it over.
 func removeSealed(nl *netlink.Handle, text string) bool {
-	all, err := listLinks(nl)
-	if err != nil {
-		return false
-	}
-	done := true
-	for _, link := range all {
-		a := link.Attrs()
-		if link.Type() != "bridge" || a.Alias != text {
-			continue
+	for {
+		all, err := listLinks(nl)
+		if err != nil {
+			return false
 		}
-		if hasPorts(all, a.Index) || nl.LinkDel(link) != nil {
-			done = false
+		left, removed := 0, 0
+		for _, link := range all {
+			a := link.Attrs()
+			if !canOutlive(link) || a.Alias != text {
+				continue
+			}
+			if hasPorts(all, a.Index) || nl.LinkDel(link) != nil {
+				left++
+			} else {
+				removed++
+			}
+		}
+		if left == 0 || removed == 0 { // a vxlan link that went was a port of its bridge
+			return left == 0
 		}
 	}
-	return done
 }

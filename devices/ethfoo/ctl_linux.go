@@ -23,6 +23,9 @@ var messages = clonefs.Messages[*Interface]{
 	message("noroute", "DEST/LEN", "remove that route", (*Interface).removeRoute),
 	message("bridge", "BR [create]", "make it a port of bridge BR; with create one that is missing is made, and goes with our last port", (*Interface).joinBridge),
 	message("nobridge", "", "take it off its bridge", (*Interface).leaveBridge),
+	message("bind", "tun", "become a TUN, before up: data carries IP packets, of 20 to mtu bytes, and what was set before is forgotten", (*Interface).bindTUN),
+	message("bind", "vxlan ID REMOTE [DEV]", "put it on a bridge of its own with a vxlan link to host REMOTE, before up; its mtu becomes what fits, addresses are the bridge's",
+		func(i *Interface, argv []string) error { return i.bindVXLAN(argv[1:]) }),
 	super(message("netns", "PID|NAME", "move it into the network namespace of a process or of that name, where it arrives down and bare", (*Interface).moveTo)),
 	message("mtu", "N", "carry packets of N bytes at most, 68 to 65521", (*Interface).setMTU),
 	message("addr", "MAC", "change the Ethernet address", (*Interface).setMAC),
@@ -105,7 +108,7 @@ func (i *Interface) addAddress(argv []string) error {
 	if err != nil {
 		return &badArgument{err}
 	}
-	err = i.ask(func(h *netlink.Handle, l netlink.Link) error { return h.AddrAdd(l, address(p)) })
+	err = i.askHost(func(h *netlink.Handle, l netlink.Link) error { return h.AddrAdd(l, address(p)) })
 	switch {
 	case err == nil:
 		return nil
@@ -123,7 +126,7 @@ func (i *Interface) removeAddress(argv []string) error {
 	if err != nil {
 		return &badArgument{err}
 	}
-	err = i.ask(func(h *netlink.Handle, l netlink.Link) error { return h.AddrDel(l, address(p)) })
+	err = i.askHost(func(h *netlink.Handle, l netlink.Link) error { return h.AddrDel(l, address(p)) })
 	switch {
 	case err == nil:
 		return nil

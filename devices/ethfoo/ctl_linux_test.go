@@ -208,10 +208,10 @@ func TestNameTakenIsErrInUse(t *testing.T) {
 func TestEveryMessageIsDocumented(t *testing.T) {
 	seen := map[string]bool{}
 	for _, m := range messages {
-		if seen[m.Word] {
+		if seen[m.Word+m.Args] {
 			t.Errorf("%s is there twice", m.Word)
 		}
-		seen[m.Word] = true
+		seen[m.Word+m.Args] = true
 		if m.Help == "" || strings.HasSuffix(m.Help, ".") || m.Do == nil {
 			t.Errorf("%s: help %q", m.Word, m.Help)
 		}

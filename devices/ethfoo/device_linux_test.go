@@ -92,7 +92,7 @@ func TestInterfaceThroughTheTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := openPacketSocket(t, &Interface{index: link.Attrs().Index})
+	s := openPacketSocketOn(t, link.Attrs().Index)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for n := range 3 {

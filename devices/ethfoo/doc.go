@@ -32,6 +32,13 @@
 // 4 bytes, little-endian. A read without room for the next frame and its length fails (EINVAL) and takes nothing. Of a write
 // that is no batch, or has a frame that is too small or too large, nothing is sent.
 //
+// # What it is bound to
+//
+// "bind tun" makes the interface a TUN: then what is called a frame above is an IP packet of 20 bytes to the mtu, type and connect go by the
+// version of IP, and pcap's link type is RAW. "bind vxlan ID REMOTE" makes hosts neighbours: the TAP becomes a port of a bridge br-ethfooN, whose
+// other port, vx-ethfooN, carries every frame to host REMOTE in UDP (RFC 7348, port 4789), where somebody binds another interface to this one.
+// What is written to tx on one host is read from rx on the other; addresses and routes that are added are the bridge's.
+//
 // pcap is for a person who looks: `cat pcap | tshark -r -`, `tcpdump -r pcap`, `wireshark -k -i pcap`. It has the frames of both
 // directions, called as in stats, whatever connect, headersonly and batch make of them for others. Its readers delay nobody: one that is
 // behind loses packets, which the stream's next interface statistics block counts. To have it open keeps no interface.
@@ -42,8 +49,9 @@
 // server however that ends, SIGKILL included. When somebody deletes the interface from outside (ip link delete) the
 // conversation is hung up. Renamed from outside it stays what it was; ifname follows.
 //
-// A bridge that "bridge BR create" made goes with our last port on it, but outlives a SIGKILL. Then the first open of the next
-// server in that network namespace removes it, or a later one when ports are on it still.
+// A bridge that "bridge BR create" made goes with our last port on it, and what "bind vxlan" made goes with its interface; but they outlive a
+// SIGKILL. Then the first open of the next
+// server in that network namespace removes them, or a later one while others have ports there.
 //
 // # Privileges
 //

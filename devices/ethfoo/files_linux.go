@@ -187,7 +187,7 @@ const dumpTries = 5
 func (i *Interface) addresses() ([]string, error) {
 	for try := 1; ; try++ {
 		var list []netlink.Addr
-		err := i.ask(func(h *netlink.Handle, l netlink.Link) error {
+		err := i.askHost(func(h *netlink.Handle, l netlink.Link) error {
 			var err error
 			list, err = h.AddrList(l, netlink.FAMILY_ALL)
 			return err

@@ -5,9 +5,11 @@ import (
 	"sync/atomic"
 
 	"github.com/clone9p/clone9p/clonefs"
+	"golang.org/x/sys/unix"
 )
 
 const (
+	ipHeader    = 20 // of IPv4, the shorter one
 	etherHeader = 14 // destination, source, type
 	vlanTag     = 4  // a frame may carry one beyond the mtu
 	frameSlack  = etherHeader + vlanTag
@@ -19,14 +21,12 @@ const (
 	maxQueueBytes = 16 << 20
 )
 
-// frameType is the type of an Ethernet frame, or below 1536 the length that IEEE 802.3 has in its place.
-func frameType(frame []byte) int32 { return int32(frame[12])<<8 | int32(frame[13]) }
-
 // A fanout gives frames to readers: each has a queue, and gets every frame that the conversation selects.
 // The zero value selects the frames of type 0; see newFanout.
 type fanout struct {
 	selected atomic.Int32                     // Ethernet type or allTypes
 	headers  atomic.Bool                      // readers get headersOf each frame
+	packets  atomic.Bool                      // the interface is a TUN: what is called a frame here is an IP packet
 	batch    atomic.Bool                      // a read and a write carry several frames; changed with mu held
 	queues   atomic.Pointer[[]*clonefs.Queue] // of the readers; the slice is replaced, never changed, so that deliver takes no lock
 
@@ -42,10 +42,45 @@ func newFanout(length int) *fanout {
 	return f
 }
 
+// typeOf is the type of an Ethernet frame, or below 1536 the length that IEEE 802.3 has in its place; of an IP packet the type it would have.
+func (f *fanout) typeOf(frame []byte) int32 {
+	if !f.packets.Load() {
+		return int32(frame[12])<<8 | int32(frame[13])
+	}
+	if frame[0]>>4 == 6 {
+		return unix.ETH_P_IPV6
+	}
+	return unix.ETH_P_IP
+}
+
+// least is how many bytes a frame has at least.
+func (f *fanout) least() int {
+	if f.packets.Load() {
+		return ipHeader
+	}
+	return etherHeader
+}
+
+// most is how many bytes a frame may have.
+func (f *fanout) most(mtu int32) int {
+	if f.packets.Load() {
+		return int(mtu)
+	}
+	return int(mtu) + frameSlack
+}
+
+// what a frame is called.
+func (f *fanout) what() string {
+	if f.packets.Load() {
+		return "packet"
+	}
+	return "frame"
+}
+
 // deliver gives frame, an Ethernet frame, to every reader but except, and reports whether there was one. Then the frame belongs
 // to the queues, and may not be changed any more.
 func (f *fanout) deliver(frame []byte, except *clonefs.Queue) bool {
-	if t := f.selected.Load(); t != allTypes && t != frameType(frame) {
+	if t := f.selected.Load(); t != allTypes && t != f.typeOf(frame) {
 		return false
 	}
 	taken := false
@@ -66,7 +101,7 @@ func (f *fanout) deliverAll(records [][]byte) {
 
 // wanted reports whether deliver would give frame to anybody.
 func (f *fanout) wanted(frame []byte, except *clonefs.Queue) bool {
-	if t := f.selected.Load(); t != allTypes && t != frameType(frame) {
+	if t := f.selected.Load(); t != allTypes && t != f.typeOf(frame) {
 		return false
 	}
 	queues := *f.queues.Load()

@@ -13,6 +13,7 @@ import (
 	"github.com/clone9p/clone9p/p9ext"
 	"github.com/hugelgupf/p9/linux"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // An Interface is one conversation: a TAP interface, and the goroutine that reads the frames the kernel sends out of it. clonefs
@@ -23,9 +24,9 @@ type Interface struct {
 	dev    *device
 	hangup func(cause error) // ends the conversation; may be called from anywhere, returns at once
 
-	tap    *tap
-	nl     *netlink.Handle // a socket for each request, so no conversation waits for another's
-	index  int             // of the link, which keeps it through every renaming
+	tap    atomic.Pointer[tap] // replaced by bind tun, which is a control message: those run one at a time
+	nl     *netlink.Handle     // a socket for each request, so no conversation waits for another's
+	index  atomic.Int32        // of the link, which keeps it through every renaming
 	frames *fanout
 	pumped chan struct{} // closed when the pump has ended
 
@@ -36,7 +37,7 @@ type Interface struct {
 	promisc atomic.Bool   // readers see what is written as well
 	cut     atomic.Uint64 // frames that were longer than mtu said, and lost
 
-	bridge int // index of the bridge we joined, 0 for none; dev.links.mu guards it
+	bridge, vxlan int // indexes of the bridge we joined and of the vxlan link we made, 0 for none; dev.links.mu guards them
 
 	mu   sync.Mutex // guards name
 	name string     // of the link, as last seen
@@ -60,19 +61,19 @@ func (d *device) open(ctx context.Context, n int, hangup func(error)) (*Interfac
 	if len(name) > 15 {
 		return nil, p9ext.Errorf(linux.ENOSPC, "no free devices: %s is longer than the kernel's 15 bytes", name)
 	}
-	t, err := openTAP(d.tun, name)
+	t, err := openTun(d.tun, name, unix.IFF_TAP)
 	if err != nil {
 		return nil, err
 	}
 	i := &Interface{
 		dev:    d,
 		hangup: hangup,
-		tap:    t,
 		nl:     &netlink.Handle{},
 		frames: newFanout(d.settings.Queue),
 		pumped: make(chan struct{}),
 		name:   name,
 	}
+	i.tap.Store(t)
 	d.links.clean(i.nl)
 	if err = i.adopt(); err == nil {
 		err = ctx.Err()
@@ -96,14 +97,14 @@ func (i *Interface) adopt() error {
 	}
 	link, err := i.nl.LinkByName(i.name)
 	if notFound(err) { // renamed meanwhile, as udev's rules may have it
-		if i.name, err = i.tap.ifname(); err == nil {
+		if i.name, err = i.tap.Load().ifname(); err == nil {
 			link, err = i.nl.LinkByName(i.name)
 		}
 	}
 	if err != nil {
 		return cannot("find it", err)
 	}
-	i.index = link.Attrs().Index
+	i.index.Store(int32(link.Attrs().Index))
 	i.mtu.Store(int32(link.Attrs().MTU))
 	if err := i.nl.LinkSetHardwareAddr(i.ref(), randomMAC()); err != nil {
 		return cannot("set its address", err)
@@ -128,7 +129,7 @@ func randomMAC() net.HardwareAddr {
 // Close removes the interface from the kernel and returns when it is gone and nothing of the conversation runs any more.
 func (i *Interface) Close() error {
 	i.dev.watch.remove(i)
-	err := i.tap.close()
+	err := i.tap.Load().close()
 	<-i.pumped
 	i.dev.links.leave(i)
 	return err
@@ -146,7 +147,7 @@ func (i *Interface) pump() {
 	r := &frameReader{
 		burst: pumpBurst,
 		// One byte more than a frame may have shows a frame that is longer, because the mtu was raised from outside.
-		room: func() []byte { return mem.room(int(i.mtu.Load()) + frameSlack + 1) },
+		room: func() []byte { return mem.room(i.frames.most(i.mtu.Load()) + 1) },
 		taken: func(frame []byte, full bool) {
 			if !full {
 				i.captures.received(frame)
@@ -155,7 +156,7 @@ func (i *Interface) pump() {
 			case full:
 				i.cut.Add(1)
 				i.link() // learns the new mtu, should the watcher not have told it yet
-			case len(frame) >= etherHeader && i.frames.wanted(frame, nil):
+			case len(frame) >= i.frames.least() && i.frames.wanted(frame, nil):
 				if i.frames.headers.Load() {
 					frame = headersOf(frame[:cap(frame)], frame, milliseconds())
 				}
@@ -171,11 +172,14 @@ func (i *Interface) pump() {
 		},
 	}
 	for {
-		err := i.tap.readFrames(r)
+		t := i.tap.Load()
+		err := t.readFrames(r)
 		switch {
 		case err == nil:
 		case errors.Is(err, fs.ErrClosed):
-			return
+			if t == i.tap.Load() { // else another one has taken its place
+				return
+			}
 		case errors.Is(err, errGone):
 			i.deleted()
 			return
@@ -194,7 +198,7 @@ func (i *Interface) deleted() error {
 
 // lost finds out why the kernel knows no link of i's any more, and returns what whoever noticed it answers.
 func (i *Interface) lost() error {
-	_, err := i.tap.ifname()
+	_, err := i.tap.Load().ifname()
 	switch {
 	case err == nil: // frames go on
 		i.away.Store(true)
@@ -209,7 +213,7 @@ func (i *Interface) lost() error {
 
 // ref is the link as netlink's functions want it, in the server's network namespace.
 func (i *Interface) ref() netlink.Link {
-	return &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Index: i.index}}
+	return &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Index: int(i.index.Load())}}
 }
 
 // link asks the kernel for the link as it is now. It remembers name and mtu. When there is none any more it does as lost does.

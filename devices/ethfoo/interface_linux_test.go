@@ -44,7 +44,7 @@ func TestInterfaceLivesFromOpenToClose(t *testing.T) {
 			t.Errorf("mtu %d", a.MTU)
 		}
 		// NET_ADDR_SET: udev leaves such an address alone.
-		if b, err := os.ReadFile("/proc/self/net/dev"); err != nil || !strings.Contains(string(b), "ethfoo0") {
+		if b, err := os.ReadFile("/proc/thread-self/net/dev"); err != nil || !strings.Contains(string(b), "ethfoo0") {
 			t.Errorf("the kernel does not list it: %v", err)
 		}
 		if err := i.Close(); err != nil {
@@ -383,7 +383,7 @@ func TestMovedToAnotherNamespaceLives(t *testing.T) {
 		t.Errorf("ifname %q, %v", name, err)
 	}
 	err := other.do(func() error {
-		s, err := newPacketSocket(i)
+		s, err := newPacketSocket(int(i.index.Load()))
 		if err != nil {
 			return err
 		}

@@ -154,7 +154,7 @@ func makeInterface(t testing.TB, n int) *Interface {
 func send(i *Interface, line string) error {
 	words := strings.Fields(line)
 	for _, m := range messages {
-		if m.Word == words[0] {
+		if m.Word == words[0] && (m.Word != "bind" || len(words) > 1 && strings.HasPrefix(m.Args, words[1])) {
 			return m.Do(i, context.Background(), words[1:])
 		}
 	}
@@ -229,7 +229,12 @@ type packetSocket struct{ fd int }
 
 func openPacketSocket(t testing.TB, i *Interface) *packetSocket {
 	t.Helper()
-	s, err := newPacketSocket(i)
+	return openPacketSocketOn(t, int(i.index.Load()))
+}
+
+func openPacketSocketOn(t testing.TB, index int) *packetSocket {
+	t.Helper()
+	s, err := newPacketSocket(index)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,14 +242,14 @@ func openPacketSocket(t testing.TB, i *Interface) *packetSocket {
 	return s
 }
 
-func newPacketSocket(i *Interface) (*packetSocket, error) {
+func newPacketSocket(index int) (*packetSocket, error) {
 	const all = unix.ETH_P_ALL>>8 | unix.ETH_P_ALL<<8&0xff00 // in network order
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, all)
 	if err != nil {
 		return nil, err
 	}
 	tv := unix.NsecToTimeval(patience.Nanoseconds())
-	if err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: i.index}); err == nil {
+	if err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: index}); err == nil {
 		err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
 	}
 	if err != nil {

@@ -35,7 +35,7 @@ func (i *Interface) ask(f func(*netlink.Handle, netlink.Link) error) error {
 		if errnoOf(err) != linux.ENODEV && !notFound(err) {
 			return err
 		}
-		if _, gone := i.tap.ifname(); gone != nil {
+		if _, gone := i.tap.Load().ifname(); gone != nil {
 			return err
 		}
 		i.away.Store(true) // for good: what follows finds it here as well, should it come back
@@ -54,7 +54,7 @@ func (i *Interface) askThere(f func(*netlink.Handle, netlink.Link) error) error 
 		}
 		return p9ext.Errorf(errnoOf(err), "%s was moved into another network namespace, out of the server's reach: %w", i.lastName(), errnoOf(err))
 	}
-	ns, err := i.tap.netns()
+	ns, err := i.tap.Load().netns()
 	if err != nil {
 		return cannot(err)
 	}
@@ -64,7 +64,7 @@ func (i *Interface) askThere(f func(*netlink.Handle, netlink.Link) error) error 
 		return cannot(err)
 	}
 	defer h.Close()
-	name, err := i.tap.ifname()
+	name, err := i.tap.Load().ifname()
 	if err != nil {
 		return cannot(err)
 	}
@@ -78,11 +78,11 @@ func (i *Interface) askThere(f func(*netlink.Handle, netlink.Link) error) error 
 // lookAway sees after an interface that has left the server's network namespace, when something happened elsewhere: it may have another
 // name, or be gone, alone or with its namespace.
 func (i *Interface) lookAway() {
-	name, err := i.tap.ifname()
+	name, err := i.tap.Load().ifname()
 	var ns int
 	if err == nil {
 		i.setName(name)
-		ns, err = i.tap.netns()
+		ns, err = i.tap.Load().netns()
 	}
 	switch {
 	case err == nil:

@@ -66,7 +66,7 @@ func TestNetnsThatEndsHangsUp(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("nobody has noticed")
 	}
-	waitUntil(t, "the interface's end", func() bool { _, err := i.tap.ifname(); return err == errGone })
+	waitUntil(t, "the interface's end", func() bool { _, err := i.tap.Load().ifname(); return err == errGone })
 	if _, err := i.link(); err == nil {
 		t.Error("it is still to be found")
 	}

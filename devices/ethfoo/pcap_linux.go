@@ -3,6 +3,7 @@ package ethfoo
 import (
 	"bytes"
 	"context"
+	"io"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -30,6 +31,7 @@ type captures struct {
 	mu  sync.Mutex
 	buf bytes.Buffer     // what w wrote
 	w   *pcapgo.NgWriter // nil before the first open
+	raw bool             // the interface is a TUN: IP packets are captured
 }
 
 // A capture is one open of pcap: a queue of blocks (draft-ietf-opsawg-pcapng). It holds no reference to the conversation.
@@ -57,8 +59,12 @@ func (c *captures) join(name string) (*capture, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.buf.Reset()
+	kind := layers.LinkTypeEthernet
+	if c.raw {
+		kind = layers.LinkTypeRaw
+	}
 	w, err := pcapgo.NewNgWriterInterface(&c.buf,
-		pcapgo.NgInterface{Name: name, LinkType: layers.LinkTypeEthernet, OS: runtime.GOOS},
+		pcapgo.NgInterface{Name: name, LinkType: kind, OS: runtime.GOOS},
 		pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Hardware: runtime.GOARCH, OS: runtime.GOOS, Application: "clone9p"}})
 	if err != nil {
 		return nil, err
@@ -73,6 +79,18 @@ func (c *captures) join(name string) (*capture, error) {
 	list := append(old[:len(old):len(old)], n)
 	c.list.Store(&list)
 	return n, nil
+}
+
+// becomeRaw has the captures to come hold IP packets. Those there are, whose headers told of Ethernet, come to their end.
+func (c *captures) becomeRaw() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.raw = true
+	if list := c.list.Swap(new([]*capture)); list != nil {
+		for _, n := range *list {
+			n.CloseWithError(io.EOF)
+		}
+	}
 }
 
 // Close takes the capture away; what its queue held is dropped.

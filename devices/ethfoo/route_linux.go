@@ -27,7 +27,7 @@ func (i *Interface) addRoute(argv []string) error {
 	} else if dest.Addr().Is4() {
 		route.Scope = netlink.SCOPE_LINK // the hosts there are to be asked for by ARP
 	}
-	err = i.ask(func(h *netlink.Handle, l netlink.Link) error {
+	err = i.askHost(func(h *netlink.Handle, l netlink.Link) error {
 		route.LinkIndex = l.Attrs().Index
 		return h.RouteAdd(route)
 	})
@@ -55,7 +55,7 @@ func (i *Interface) removeRoute(argv []string) error {
 	}
 	route := routeTo(dest)
 	route.Scope = netlink.SCOPE_NOWHERE // of any scope
-	err = i.ask(func(h *netlink.Handle, l netlink.Link) error {
+	err = i.askHost(func(h *netlink.Handle, l netlink.Link) error {
 		route.LinkIndex = l.Attrs().Index
 		return h.RouteDel(route)
 	})

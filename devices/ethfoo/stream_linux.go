@@ -83,10 +83,10 @@ func (w *writer) PollWrite(p []byte, _ int64, _ p9ext.Waiter) (int, error) {
 
 // measure tells whether a frame of n bytes may be sent. ErrNoPoll: it is too large for the mtu last seen, fits finds out.
 func (w *writer) measure(n int) error {
-	if n < etherHeader {
-		return p9ext.Errorf(linux.EINVAL, "%w: a frame has %d bytes at least", p9ext.ErrTooSmall, etherHeader)
+	if least := w.i.frames.least(); n < least {
+		return p9ext.Errorf(linux.EINVAL, "%w: a %s has %d bytes at least", p9ext.ErrTooSmall, w.i.frames.what(), least)
 	}
-	if n > int(w.i.mtu.Load())+frameSlack {
+	if n > w.i.frames.most(w.i.mtu.Load()) {
 		return p9ext.ErrNoPoll
 	}
 	return nil
@@ -99,15 +99,16 @@ func (w *writer) fits(n int) error {
 		return err
 	}
 	link, err := w.i.link()
-	if err == nil && n > link.MTU+frameSlack {
-		err = p9ext.Errorf(linux.EMSGSIZE, "%w: a frame of %d bytes, mtu %d allows %d", p9ext.ErrTooLarge, n, link.MTU, link.MTU+frameSlack)
+	if err == nil && n > w.i.frames.most(int32(link.MTU)) {
+		err = p9ext.Errorf(linux.EMSGSIZE, "%w: a %s of %d bytes, mtu %d allows %d",
+			p9ext.ErrTooLarge, w.i.frames.what(), n, link.MTU, w.i.frames.most(int32(link.MTU)))
 	}
 	return err
 }
 
 // send sends one frame. ErrNoPoll: the kernel has no room for the moment.
 func (w *writer) send(p []byte) error {
-	switch err := w.i.captures.send(w.i.tap, p); err {
+	switch err := w.i.captures.send(w.i.tap.Load(), p); err {
 	case nil:
 	case unix.EAGAIN:
 		return p9ext.ErrNoPoll
@@ -118,7 +119,7 @@ func (w *writer) send(p []byte) error {
 	case fs.ErrClosed:
 		return p9ext.ErrHungup
 	default:
-		return p9ext.Errorf(errnoOf(err), "cannot send a frame of %d bytes through %s: %w", len(p), w.i.lastName(), errnoOf(err))
+		return p9ext.Errorf(errnoOf(err), "cannot send a %s of %d bytes through %s: %w", w.i.frames.what(), len(p), w.i.lastName(), errnoOf(err))
 	}
 	if w.i.promisc.Load() && w.i.frames.wanted(p, w.self) {
 		w.echo(p)

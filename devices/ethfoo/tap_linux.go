@@ -16,9 +16,9 @@ import (
 // tunDevice makes TAP interfaces: Linux, Documentation/networking/tuntap.rst.
 const tunDevice = "/dev/net/tun"
 
-// A tap is a TAP interface's descriptor. While it is open the interface exists; close removes both.
+// A tap is the descriptor of a TAP interface, or of a TUN. While it is open the interface exists; close removes both.
 //
-//	openTAP -> reads (one goroutine at a time, parked in the runtime's poller), writes (any number) -> close
+//	openTun -> reads (one goroutine at a time, parked in the runtime's poller), writes (any number) -> close
 type tap struct {
 	file *os.File        // owns the descriptor
 	raw  syscall.RawConn // of file, for reading
@@ -29,9 +29,9 @@ type tap struct {
 	fd int // -1 when closed
 }
 
-// openTAP makes the TAP interface called name through the tun device. A name that is in use gives clonefs.ErrTaken.
-// When it fails nothing is left behind.
-func openTAP(device, name string) (*tap, error) {
+// openTun makes the interface called name through the tun device, of the kind IFF_TAP or IFF_TUN. The kernel puts the lowest free number where name
+// has %d. A name that is in use gives clonefs.ErrTaken. When it fails nothing is left behind.
+func openTun(device, name string, kind uint16) (*tap, error) {
 	fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, cannotOpen(device, name, err)
@@ -39,7 +39,7 @@ func openTAP(device, name string) (*tap, error) {
 	// Without IFF_TUN_EXCL a persistent TAP of somebody else's making would be taken over without a word.
 	req, err := unix.NewIfreq(name)
 	if err == nil {
-		req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_TUN_EXCL)
+		req.SetUint16(kind | unix.IFF_NO_PI | unix.IFF_TUN_EXCL)
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
 	}
 	if err == nil {

@@ -37,14 +37,23 @@ func (w *watcher) add(i *Interface) error {
 		w.sock, w.ended = sock, make(chan struct{})
 		go w.run(w.sock, w.ended)
 	}
-	w.watched[i.index] = i
+	w.watched[int(i.index.Load())] = i
 	return nil
+}
+
+// move watches i at another index, which it then has.
+func (w *watcher) move(i *Interface, index int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.watched, int(i.index.Load()))
+	i.index.Store(int32(index))
+	w.watched[index] = i
 }
 
 // remove ends what add began. A call under way may still finish after it.
 func (w *watcher) remove(i *Interface) {
 	w.mu.Lock()
-	delete(w.watched, i.index)
+	delete(w.watched, int(i.index.Load()))
 	if w.sock == nil || len(w.watched) > 0 {
 		w.mu.Unlock()
 		return

@@ -17,7 +17,7 @@ func TestWhatWasNotHeardIsLookedFor(t *testing.T) {
 	i, hungup := watched(t, 0)
 	i.dev.watch.remove(i)
 	j, _ := watched(t, 1)
-	deaf := watcher{watched: map[int]*Interface{i.index: i, j.index: j}}
+	deaf := watcher{watched: map[int]*Interface{int(i.index.Load()): i, int(j.index.Load()): j}}
 	if err := netlink.LinkSetName(j.ref(), "other0"); err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,9 @@ func FuzzHear(f *testing.F) {
 		f.Fatal(err)
 	}
 	file.Close()
-	i := &Interface{index: 7, tap: &tap{raw: raw, fd: -1}, nl: &netlink.Handle{}}
+	i := &Interface{nl: &netlink.Handle{}}
+	i.index.Store(7)
+	i.tap.Store(&tap{raw: raw, fd: -1})
 	w := watcher{watched: map[int]*Interface{7: i}}
 	f.Fuzz(func(_ *testing.T, b []byte) { w.hear(b) })
 }
