@@ -195,10 +195,16 @@ func hasPorts(all []netlink.Link, bridge int) bool {
 	return false
 }
 
-// listLinks lists all links. A list that changed while the kernel sent it is asked for again; the last try's is good enough.
-func listLinks(nl *netlink.Handle) ([]netlink.Link, error) {
+// listLinks lists all links.
+func listLinks(nl *netlink.Handle) ([]netlink.Link, error) { return dump(nl.LinkList) }
+
+// dumpTries is how often a list that changed while the kernel sent it is asked for again.
+const dumpTries = 5
+
+// dump asks for a list of the kernel's. One that changed while it was sent is asked for again; the last try's is good enough.
+func dump[T any](ask func() ([]T, error)) ([]T, error) {
 	for try := 1; ; try++ {
-		list, err := nl.LinkList()
+		list, err := ask()
 		if !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return list, err
 		}

@@ -1,7 +1,6 @@
 package ethfoo
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -180,28 +179,21 @@ func (i *Interface) statusText() (string, error) {
 	return b.String(), nil
 }
 
-// dumpTries is how often a list that changed while the kernel sent it is asked for again.
-const dumpTries = 5
-
 // addresses lists the link's addresses with their prefix lengths, IPv4 first.
 func (i *Interface) addresses() ([]string, error) {
-	for try := 1; ; try++ {
-		var list []netlink.Addr
-		err := i.askHost(func(h *netlink.Handle, l netlink.Link) error {
-			var err error
+	list, err := dump(func() (list []netlink.Addr, err error) {
+		err = i.askHost(func(h *netlink.Handle, l netlink.Link) error {
 			list, err = h.AddrList(l, netlink.FAMILY_ALL)
 			return err
 		})
-		if errors.Is(err, netlink.ErrDumpInterrupted) && try < dumpTries {
-			continue
-		}
-		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return nil, err
-		}
-		addresses := make([]string, len(list))
-		for n, a := range list {
-			addresses[n] = a.IPNet.String()
-		}
-		return addresses, nil
+		return list, err
+	})
+	if err != nil {
+		return nil, err
 	}
+	addresses := make([]string, len(list))
+	for n, a := range list {
+		addresses[n] = a.IPNet.String()
+	}
+	return addresses, nil
 }
