@@ -59,7 +59,7 @@ func newConv(d *device, n int, u *User) *Conv {
 		dev: d, n: n, user: u,
 		path: d.fs.newPaths(1 + uint64(len(d.files))),
 		ctl:  make(chan struct{}, 1),
-		uid:  p9.UID(u.UID), gid: d.gid, owner: u.Name,
+		uid:  p9.UID(u.UID), gid: d.policy.Load().perms.gid, owner: u.Name,
 	}
 	if u.IsNobody() { // whoever can attach at all is nobody
 		c.chmod, c.mode = true, 0o666

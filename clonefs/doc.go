@@ -31,6 +31,12 @@
 //   - Open makes a [Stream] for each open of a file that may wait. A stream implements p9ext.Reader, p9ext.Writer, or both. [Queue] is
 //     the reading half of one: the driver pushes records, and readers wait without a goroutine each. [Credits] is the writing half.
 //
+// # Who may use a device
+//
+// The operator's settings (DeviceConfig) say who may clone, in an order that is told there; who may not is kept out of the whole device. Within it
+// the modes of the files decide. A conversation belongs to whoever opened clone, and the group of clone. Whoever is unknown is nobody, who is the
+// owner and of the group of nothing but what he himself, or the operator, made his: also where the server runs as nobody.
+//
 // # Lifetimes
 //
 //	open of clone --> Clone --> listed --> last reference dropped, hangup,      --> contexts end, --> Close --> N is free

@@ -108,10 +108,11 @@ func copyText(p []byte, off int64, text string) (int, error) {
 	return copy(p, text[off:]), nil
 }
 
-// A staticFile is a text that is there at once: README, help, stats. What it says is settled when it is opened.
+// A staticFile is a text that is there at once: README, help, stats. A read at offset 0 renders it anew; those after it see the same one.
 type staticFile struct {
 	node
-	text atomic.Pointer[string] // nil: not open
+	open atomic.Bool
+	text atomic.Pointer[string] // nil: not rendered yet
 }
 
 var (
@@ -131,19 +132,23 @@ func (f *staticFile) Open(flags p9.OpenFlags) (p9.QID, uint32, error) {
 	if m.Write { // the superuser's
 		return p9.QID{}, 0, f.failed("open", p9ext.ErrAccess)
 	}
-	text, err := f.at.ent.static()
-	if err != nil {
-		return p9.QID{}, 0, f.failed("open", answer(context.Background(), nil, err))
-	}
-	f.text.Store(&text)
+	f.open.Store(true)
 	return f.at.qid(), 0, nil
 }
 
 // ReadAt implements p9.File.
 func (f *staticFile) ReadAt(p []byte, off int64) (int, error) {
-	text := f.text.Load()
-	if text == nil {
+	if !f.open.Load() {
 		return 0, errNotOpen
+	}
+	text := f.text.Load()
+	if off == 0 || text == nil {
+		now, err := f.at.ent.static()
+		if err != nil {
+			return 0, f.failed("read", answer(context.Background(), nil, err))
+		}
+		text = &now
+		f.text.Store(text)
 	}
 	return copyText(p, off, *text)
 }

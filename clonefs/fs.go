@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -33,18 +32,11 @@ type Config struct {
 	Mount  string // the command that mounts the tree, for the default README
 
 	// Devices overrides what the drivers' tables say, by device; a name that no driver has is an error.
+	// [FS.Configure] replaces it while the tree is in use.
 	Devices map[string]DeviceConfig
 
 	DefaultMaxConvs   int // conversations at once of a device, 1024
 	DefaultMaxPerUser int // of one user, half of the device's; the superuser has the device's
-}
-
-// A DeviceConfig overrides the fields of the same names of a [Device], where it is not zero.
-type DeviceConfig struct {
-	MaxConvs, MaxPerUser int
-	Mode                 p9.FileMode
-	Owner                *p9.UID
-	Group                *p9.GID
 }
 
 // A RootFile is a file in the root of the tree.
@@ -52,7 +44,7 @@ type RootFile struct {
 	Name string
 	Mode p9.FileMode            // 0444 by default
 	Help string                 // one line, no period; for README
-	Text func() (string, error) // called at each open; it must not wait
+	Text func() (string, error) // called by each read at offset 0; it must not wait
 }
 
 // DeviceStats are the counters of one device.
@@ -70,6 +62,7 @@ type DeviceStats struct {
 // himself.
 // All methods are safe for concurrent use.
 type FS struct {
+	conf     Config
 	log      zerolog.Logger
 	failures failures
 	super    uint32
@@ -109,11 +102,7 @@ func New(c Config, drivers ...Driver) (*FS, error) {
 	if c.Superuser != nil {
 		fs.super = uint32(*c.Superuser)
 	}
-	if c.DefaultMaxConvs <= 0 {
-		c.DefaultMaxConvs = 1024
-	}
-
-	unknown := maps.Clone(c.Devices)
+	fs.conf = c
 	for _, driver := range drivers {
 		t, err := driver.table()
 		if err != nil {
@@ -122,16 +111,14 @@ func New(c Config, drivers ...Driver) (*FS, error) {
 		if fs.byName[t.name] != nil {
 			return nil, fmt.Errorf("clonefs: two devices are called %s", t.name)
 		}
-		t.override(c.Devices[t.name])
-		delete(unknown, t.name)
-		d := fs.newDevice(t, c)
+		d := fs.newDevice(t)
 		fs.byName[t.name] = d
 		fs.devices = append(fs.devices, d)
 	}
-	for name := range unknown {
-		return nil, fmt.Errorf("clonefs: settings for %s, which is no device here", name)
-	}
 	slices.SortFunc(fs.devices, func(a, b *device) int { return cmp.Compare(a.name, b.name) })
+	if err := fs.Configure(c.Devices); err != nil {
+		return nil, err
+	}
 
 	fs.entries = []entry{
 		{name: "README", help: "what this tree is"},
@@ -165,26 +152,11 @@ func New(c Config, drivers ...Driver) (*FS, error) {
 }
 
 // newDevice builds a device's part of the tree.
-func (fs *FS) newDevice(t *table, c Config) *device {
-	d := &device{fs: fs, table: t, users: make(map[uint32]int), uid: p9.UID(fs.self.UID), gid: p9.GID(fs.self.GID)}
-	if t.owner != nil {
-		d.uid = *t.owner
-	}
-	if t.group != nil {
-		d.gid = *t.group
-	}
-	if t.maxConvs <= 0 {
-		t.maxConvs = c.DefaultMaxConvs
-	}
-	if t.maxPerUser <= 0 {
-		t.maxPerUser = c.DefaultMaxPerUser
-	}
-	if t.maxPerUser <= 0 {
-		t.maxPerUser = max(1, t.maxConvs/2)
-	}
+func (fs *FS) newDevice(t *table) *device {
+	d := &device{fs: fs, table: t, users: make(map[uint32]int)}
 	d.entries = []entry{
 		{name: "clone", mode: t.mode, kind: kindClone, help: cloneHelp},
-		{name: "help", mode: 0o444, help: helpHelp, static: constant(t.describe().Help())},
+		{name: "help", mode: 0o444, help: helpHelp, static: d.helpText},
 		{name: "stats", mode: 0o444, help: statsHelp, static: d.statsText},
 	}
 	d.entries = append(d.entries, t.shared...)
@@ -268,19 +240,6 @@ func (fs *FS) devicesText() (string, error) {
 		fmt.Fprintf(&b, "%s %d %d %s\n", s.Name, s.Convs, s.Limit, s.Doc)
 	}
 	return b.String(), nil
-}
-
-// access reports whether u may do what want says (4 read, 2 write, 1 search) with a file of that mode, owner and group.
-func (fs *FS) access(u *User, want, mode p9.FileMode, uid p9.UID, gid p9.GID) bool {
-	switch {
-	case fs.isSuper(u):
-		return true
-	case u.UID == uint32(uid):
-		mode >>= 6
-	case u.InGroup(uint32(gid)):
-		mode >>= 3
-	}
-	return want&^mode&7 == 0
 }
 
 // wants turns the flags of an open into what access asks for.

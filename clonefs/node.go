@@ -65,27 +65,27 @@ func (at place) qid() p9.QID {
 func (at place) stale() bool { return at.conv != nil && at.conv.dead.Load() }
 
 // perm returns permission bits, owner and group.
-func (at place) perm(fs *FS) (mode p9.FileMode, uid p9.UID, gid p9.GID) {
-	uid, gid = p9.UID(fs.self.UID), p9.GID(fs.self.GID)
+func (at place) perm(fs *FS) perms {
+	p := perms{mode: 0o555, uid: p9.UID(fs.self.UID), gid: p9.GID(fs.self.GID)}
 	switch {
 	case at.conv != nil:
 		c := at.conv
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		mode = 0o555
 		if at.ent != nil {
-			mode = at.ent.mode
+			p.mode = at.ent.mode
 		}
 		if c.chmod {
-			mode = masked(mode, c.mode, at.ent == nil)
+			p.mode = masked(p.mode, c.mode, at.ent == nil)
 		}
-		return mode, c.uid, c.gid
+		p.uid, p.gid, p.nobodyOwns = c.uid, c.gid, true
 	case at.ent == nil:
-		return 0o555, uid, gid
 	case at.ent.kind == kindClone:
-		return at.ent.mode, at.dev.uid, at.dev.gid
+		return at.dev.policy.Load().perms
+	default:
+		p.mode = at.ent.mode
 	}
-	return at.ent.mode, uid, gid
+	return p
 }
 
 // masked returns the permissions of a conversation's file that by itself has mode, when the conversation was given mask: to each class
@@ -106,8 +106,13 @@ func masked(mode, mask p9.FileMode, dir bool) p9.FileMode {
 
 // may reports whether the view's user may do what want says with the file.
 func (v *view) may(want p9.FileMode, at place) bool {
-	mode, uid, gid := at.perm(v.fs)
-	return v.fs.access(&v.user, want, mode, uid, gid)
+	return v.admitted(at) && v.fs.allows(&v.user, want, at.perm(v.fs))
+}
+
+// admitted reports whether the view's user may get at the file: a device that he may not use shows him its listing, and what its help and stats say.
+func (v *view) admitted(at place) bool {
+	open := at.dev == nil || at.conv == nil && (at.ent == nil || at.ent.kind == kindStatic)
+	return open || at.dev.admits(&v.user)
 }
 
 // step walks from at to name.
@@ -134,12 +139,18 @@ func (v *view) step(at place, name string) (place, error) {
 			return place{at.dev, at.conv, e}, nil
 		}
 	case at.dev != nil:
-		if n, ok := parseNumber(name); ok {
-			if c := at.dev.conv(n); c != nil && !c.dead.Load() {
-				return place{dev: at.dev, conv: c}, nil
-			}
-		} else if e := lookup(at.dev.entries, name); e != nil {
-			return place{dev: at.dev, ent: e}, nil
+		to := place{dev: at.dev}
+		if n, ok := parseNumber(name); !ok {
+			to.ent = lookup(at.dev.entries, name)
+		} else if c := at.dev.conv(n); c != nil && !c.dead.Load() {
+			to.conv = c
+		}
+		switch {
+		case to.ent == nil && to.conv == nil:
+		case !v.admitted(to) && !(to.ent != nil && to.ent.kind == kindClone):
+			return at, p9ext.ErrAccess
+		default:
+			return to, nil
 		}
 	default:
 		if d := v.fs.byName[name]; d != nil {
@@ -212,7 +223,8 @@ func (v *view) getAttr(at place) (p9.QID, p9.AttrMask, p9.Attr, error) {
 	if at.stale() {
 		return p9.QID{}, p9.AttrMask{}, p9.Attr{}, p9ext.ErrNotExist
 	}
-	mode, uid, gid := at.perm(v.fs)
+	p := at.perm(v.fs)
+	mode := p.mode
 	if at.isDir() {
 		mode |= p9.ModeDirectory
 	} else {
@@ -220,7 +232,7 @@ func (v *view) getAttr(at place) (p9.QID, p9.AttrMask, p9.Attr, error) {
 	}
 	sec, nsec := v.fs.sec, v.fs.nsec
 	return at.qid(), attrMask, p9.Attr{
-		Mode: mode, UID: uid, GID: gid, NLink: 1, BlockSize: 4096,
+		Mode: mode, UID: p.uid, GID: p.gid, NLink: 1, BlockSize: 4096,
 		ATimeSeconds: sec, ATimeNanoSeconds: nsec,
 		MTimeSeconds: sec, MTimeNanoSeconds: nsec,
 		CTimeSeconds: sec, CTimeNanoSeconds: nsec,
@@ -260,8 +272,7 @@ func (v *view) setAttr(at place, opened bool, valid p9.SetAttrMask, attr p9.SetA
 
 // checkSetAttr reports whether setAttr may change what valid says.
 func (v *view) checkSetAttr(at place, opened bool, valid p9.SetAttrMask, attr p9.SetAttr) error {
-	_, uid, _ := at.perm(v.fs)
-	owner := v.fs.isSuper(&v.user) || uint32(uid) == v.user.UID
+	owner := v.fs.isSuper(&v.user) || uint32(at.perm(v.fs).uid) == v.user.UID && v.admitted(at)
 	if (valid.Permissions || valid.UID || valid.GID) && (at.conv == nil || !owner) {
 		return p9ext.ErrPerm
 	}

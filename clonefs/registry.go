@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/clone9p/clone9p/p9ext"
-	"github.com/hugelgupf/p9/p9"
 )
 
 // maxTaken is how many numbers one clone tries whose names are in use outside the server.
@@ -19,8 +19,7 @@ type device struct {
 	*table
 	path    uint64  // qid.path of its directory
 	entries []entry // clone, help, stats, the driver's
-	uid     p9.UID  // of clone
-	gid     p9.GID
+	policy  atomic.Pointer[policy]
 
 	mu      sync.Mutex // guards all below; taken before a Conv's
 	closed  bool
@@ -39,7 +38,7 @@ func (d *device) reserve(u *User) error {
 	if d.closed {
 		return p9ext.ErrHungup
 	}
-	if d.inUse >= d.maxConvs || d.users[u.UID] >= d.maxPerUser && !d.fs.isSuper(u) {
+	if d.inUse >= d.policy.Load().MaxConvs || d.users[u.UID] >= d.limit(u) {
 		d.stats.Refused++
 		return p9ext.ErrNoDevices
 	}
@@ -238,8 +237,15 @@ func (d *device) snapshot() DeviceStats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.stats
-	s.Name, s.Doc, s.Limit = d.name, d.doc, d.maxConvs
+	s.Name, s.Doc, s.Limit = d.name, d.doc, d.policy.Load().MaxConvs
 	return s
+}
+
+// helpText renders the file help.
+func (d *device) helpText() (string, error) {
+	i := d.describe()
+	i.Shared[0].Mode = d.policy.Load().Mode
+	return i.Help(), nil
 }
 
 // statsText renders the file stats.

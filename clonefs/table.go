@@ -133,25 +133,6 @@ func (d *Device[T]) table() (*table, error) {
 	return t, nil
 }
 
-// override changes what c sets.
-func (t *table) override(c DeviceConfig) {
-	if c.MaxConvs > 0 {
-		t.maxConvs = c.MaxConvs
-	}
-	if c.MaxPerUser > 0 {
-		t.maxPerUser = c.MaxPerUser
-	}
-	if c.Mode&0o777 != 0 {
-		t.mode = c.Mode & 0o777
-	}
-	if c.Owner != nil {
-		t.owner = c.Owner
-	}
-	if c.Group != nil {
-		t.group = c.Group
-	}
-}
-
 // addFile appends a conversation's file, and its two halves if it is duplex.
 func (t *table) addFile(e entry, duplex bool, err error) error {
 	if err != nil {

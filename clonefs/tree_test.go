@@ -244,6 +244,16 @@ func TestRootFiles(t *testing.T) {
 			t.Errorf("stats is %q, %v, want %q", text, err, want)
 		}
 	}
+	f := bob.MustOpen("stats", p9.ReadOnly)
+	p := make([]byte, 6)
+	for _, tt := range []struct {
+		off  int64
+		want string
+	}{{6, "3\n"}, {0, "opens "}, {6, "4\n"}, {7, "\n"}, {0, "opens "}, {6, "5\n"}} {
+		if n, err := f.Read(t.Context(), p, tt.off); string(p[:n]) != tt.want || err != nil {
+			t.Errorf("at %d one open reads %q, %v, want %q: it is rendered anew at offset 0 and stays so up to its end", tt.off, p[:n], err, tt.want)
+		}
+	}
 	readme, _ := bob.ReadFile("README")
 	for _, want := range []string{"mount -t 9p here there", "stats", "counters", "mem", "a loopback in memory"} {
 		if !strings.Contains(readme, want) {
