@@ -25,7 +25,10 @@
 // Linux's v9fs refills short reads and believes in sizes. In sessions of 9P2000.L and 9P2000.u a file that may wait is read record by record, and the
 // end of a text file is padded with newlines up to where the client wrote it; see records.go. The attach name decides otherwise:
 //
-//	/subtree?records=off
+//	/subtree?records=off&sizes=on&patience=45s
+//
+// sizes has text padded or not where that is to differ from records. With patience a read of a file of records that has waited so long is answered with
+// nothing, as at the end of a file: for FUSE stacks that give up a mount when one request takes a minute.
 //
 // # Who attaches
 //

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/clone9p/clone9p/p9ext"
 	"github.com/clone9p/clone9p/server/internal/wire"
@@ -68,6 +69,8 @@ type root struct {
 	msize   uint32       // the same
 	records bool         // law of record reads
 	pad     bool         // law of written sizes: the client is a Linux kernel's
+
+	patience time.Duration // how long a read of a file of records may wait before it is answered with nothing; 0: for ever
 }
 
 // mayWaitInClose tells whether the fid's Close needs a goroutine.

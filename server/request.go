@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"time"
 
 	"github.com/clone9p/clone9p/p9ext"
 	"github.com/clone9p/clone9p/server/internal/wire"
@@ -25,6 +26,7 @@ type request struct {
 	dead   bool               // answered or dropped by flush, clunk, version or the end: what its handler brings is given back
 	index  int                // in fid.reqs
 	cancel context.CancelFunc // of a request with a worker
+	timer  *time.Timer        // of a read whose root has patience
 	last   bool               // ends its fid: Tclunk and Tremove, for which there is always room
 }
 
@@ -49,13 +51,40 @@ func (c *session) register(r *request, s reqState) error {
 	if r.fid != nil {
 		r.index = len(r.fid.reqs)
 		r.fid.reqs = append(r.fid.reqs, r)
+		if r.typ == wire.Tread && r.fid.root.patience > 0 && r.fid.stream() {
+			c.hurry(r, r.fid.root.patience)
+		}
 	}
 	return nil
+}
+
+// hurry has r, a read that waits, answered with nothing when it still waits after d. The caller holds c.mu.
+func (c *session) hurry(r *request, d time.Duration) {
+	var t *time.Timer
+	t = time.AfterFunc(d, func() {
+		c.mu.Lock()       // under which t was set, too
+		if r.timer != t { // answered, or dead; perhaps another request by now
+			c.mu.Unlock()
+			return
+		}
+		delete(c.reqs, r.tag)
+		r.leaveFid()
+		r.kill()
+		var small [wire.DataHeader]byte
+		b := wire.BeginRread(small[:0], r.tag)
+		wire.EndRread(b, 0)
+		c.out.push(b)
+		c.mu.Unlock()
+		r.bury()
+		c.out.flush()
+	})
+	r.timer = t
 }
 
 // settled takes r, which is alive, from the requests in flight: its reply is being queued under the same lock.
 // The caller holds c.mu.
 func (c *session) settled(r *request) {
+	r.stopTimer()
 	delete(c.reqs, r.tag)
 	r.leaveFid()
 	c.gone()
@@ -86,8 +115,16 @@ func (r *request) kill() {
 		return
 	}
 	r.dead = true
+	r.stopTimer()
 	if r.state == parked {
 		r.c.gone()
+	}
+}
+
+func (r *request) stopTimer() {
+	if r.timer != nil {
+		r.timer.Stop()
+		r.timer = nil
 	}
 }
 

@@ -96,14 +96,9 @@ func (c *session) attachFid(ctx context.Context, id uint32, r *root, an attachNa
 	if err != nil {
 		return nil, err
 	}
-	linuxClient := r.dialect != wire.P9
-	r.user, r.records, r.pad = u, linuxClient, linuxClient
-	switch an.records {
-	case recordsOn:
-		r.records, r.pad = true, true
-	case recordsOff:
-		r.records, r.pad = false, false
-	}
+	r.user, r.patience = u, an.patience
+	r.records = an.records.or(r.dialect != wire.P9)
+	r.pad = an.sizes.or(r.records)
 	f, err := c.walkFromRoot(ctx, id, r, an.names)
 	if err != nil {
 		return nil, err
