@@ -28,8 +28,9 @@ var imports = []struct {
 	{prefix: "server/listen", may: []string{"server", "p9ext"}},
 	{prefix: "server", may: []string{"server/internal", "p9ext"}, tests: []string{"clonefs"}}, // a tree to serve
 	{prefix: "clonefs", may: []string{"clonefs", "p9ext"}},
-	{prefix: "devices/", may: []string{"clonefs", "p9ext"}}, // and what lies below itself
-	{prefix: "cmd/", may: []string{"cmd/clone9p/internal", "clonefs", "devices", "p9ext", "server"}},
+	{prefix: "internal/asuser", may: []string{"p9ext"}},
+	{prefix: "devices/", may: []string{"clonefs", "p9ext", "internal/asuser"}}, // and what lies below itself
+	{prefix: "cmd/", may: []string{"cmd/clone9p/internal", "clonefs", "devices", "internal", "p9ext", "server"}},
 	{prefix: "scripts/", may: []string{"scripts", "clonefs", "devices", "p9ext", "server"}},
 }
 
@@ -148,6 +149,8 @@ func TestBadImport(t *testing.T) {
 		{"devices/ethfoo/internal/tap", "devices/ethfoo", true},
 		{"devices/ethfoo", "devices/pty", false},
 		{"devices/ethfoo", "server", false},
+		{"devices/ethfoo", "internal/asuser", true},
+		{"internal/asuser", "clonefs", false},
 		{"cmd/clone9p", "devices/ethfoo", true},
 		{"cmd/clone9p", "scripts/e2e", false},
 		{"clonefs", "cmd/clone9p/internal/private", false},
