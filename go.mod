@@ -4,6 +4,7 @@ go 1.26.3
 
 require (
 	9fans.net/go v0.0.8-0.20250307142834-96bdba94b63f
+	github.com/creack/pty v1.1.24
 	github.com/gopacket/gopacket v1.7.7
 	github.com/hugelgupf/p9 v0.4.1
 	github.com/rogpeppe/go-internal v1.16.0

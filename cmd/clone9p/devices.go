@@ -8,6 +8,7 @@ import (
 
 	"github.com/clone9p/clone9p/clonefs"
 	"github.com/clone9p/clone9p/devices/ethfoo"
+	"github.com/clone9p/clone9p/devices/pty"
 	"github.com/spf13/cobra"
 )
 
@@ -16,6 +17,7 @@ import (
 func kinds() []kind {
 	return []kind{
 		kindOf("ethfoo", needsNetwork, ethfoo.DefaultConfig(), ethfoo.New),
+		kindOf("pty", 0, pty.DefaultConfig(), pty.New),
 	}
 }
 

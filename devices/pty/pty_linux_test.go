@@ -1,0 +1,652 @@
+package pty
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/clone9p/clone9p/clonefs"
+	"github.com/clone9p/clone9p/clonefs/clonetest"
+	"github.com/clone9p/clone9p/p9ext"
+	"github.com/hugelgupf/p9/linux"
+	"github.com/hugelgupf/p9/p9"
+	"golang.org/x/sys/unix"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 30 * time.Second
+
+// me is who runs the tests, as a unix socket would prove it.
+var me = clonefs.User{UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Name: "me", Addr: "unix:test", Proven: true}
+
+// other is an ordinary user whom no file of the machine's knows.
+var other = clonefs.User{UID: 61001, GID: 61002, Groups: []uint32{61003}, Name: "other", Addr: "unix:test", Proven: true}
+
+func device(t testing.TB, c Config) *clonefs.Device[*Pair] {
+	t.Helper()
+	d, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestConformance(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("gives terminals to others, which root may")
+	}
+	clonetest.Run(t, func(t *testing.T) clonefs.Driver { return device(t, DefaultConfig()) }, clonetest.Options{
+		Limited: func(t *testing.T, convs, perUser int) clonefs.Driver {
+			return device(t, Config{Limit: convs, PerUser: perUser})
+		},
+	})
+}
+
+// A term is a conversation under test, in a tree of its own.
+type term struct {
+	t   testing.TB
+	c   *clonetest.Client
+	ctl *clonetest.File
+	dir string
+}
+
+// terminal opens one as u, who may run commands.
+func terminal(t testing.TB, u clonefs.User) *term {
+	t.Helper()
+	c := DefaultConfig()
+	c.Exec = []string{AnyLocal}
+	fs, err := clonefs.New(clonefs.Config{}, device(t, c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := fs.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return openTerm(t, clonetest.Attach(t, fs, u))
+}
+
+func openTerm(t testing.TB, c *clonetest.Client) *term {
+	t.Helper()
+	tt := &term{t: t, c: c, ctl: c.MustOpen("/pty/clone", p9.ReadWrite)}
+	n, err := tt.ctl.Number()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tt.dir = "/pty/" + n
+	return tt
+}
+
+func (tt *term) say(lines ...string) {
+	tt.t.Helper()
+	for _, l := range lines {
+		if err := tt.ctl.Say(l); err != nil {
+			tt.t.Fatalf("%s: %v", l, err)
+		}
+	}
+}
+
+func (tt *term) text(name string) string {
+	tt.t.Helper()
+	s, err := tt.c.ReadFile(tt.dir + "/" + name)
+	if err != nil {
+		tt.t.Fatalf("%s: %v", name, err)
+	}
+	return s
+}
+
+// slave opens the slave by its path.
+func (tt *term) slave() *os.File {
+	tt.t.Helper()
+	f, err := os.OpenFile(strings.TrimSpace(tt.text("slave")), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		tt.t.Fatal(err)
+	}
+	tt.t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// read reads once.
+func read(t testing.TB, f *clonetest.File) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	p := make([]byte, 64<<10)
+	n, err := f.Read(ctx, p, 0)
+	if ctx.Err() != nil {
+		t.Fatal("nothing to read")
+	}
+	return string(p[:n]), err
+}
+
+// until reads until what was read ends in, or contains, want, and returns all.
+func until(t testing.TB, f *clonetest.File, want string) string {
+	t.Helper()
+	var all strings.Builder
+	for !strings.Contains(all.String(), want) {
+		s, err := read(t, f)
+		if err != nil || s == "" {
+			t.Fatalf("read %q, then %v; want %q", all.String(), err, want)
+		}
+		all.WriteString(s)
+	}
+	return all.String()
+}
+
+// toEnd reads until the end of the file.
+func toEnd(t testing.TB, f *clonetest.File) string {
+	t.Helper()
+	var all strings.Builder
+	for {
+		s, err := read(t, f)
+		if err != nil {
+			t.Fatalf("read %q, then %v", all.String(), err)
+		}
+		if s == "" {
+			return all.String()
+		}
+		all.WriteString(s)
+	}
+}
+
+func write(t testing.TB, f *clonetest.File, text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for text != "" {
+		n, err := f.Write(ctx, []byte(text), 0)
+		if err != nil {
+			t.Fatalf("write %q: %v", text, err)
+		}
+		text = text[n:]
+	}
+}
+
+// waitUntil waits for what nobody announces.
+func waitUntil(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: in vain", what)
+		}
+	}
+}
+
+func TestSlaveBelongsToTheOpener(t *testing.T) {
+	u := me
+	if os.Getuid() == 0 {
+		u = other
+	}
+	tt := terminal(t, u)
+	info, err := os.Stat(strings.TrimSpace(tt.text("slave")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := info.Sys().(*syscall.Stat_t); st.Uid != u.UID || info.Mode().Perm() != 0o620 {
+		t.Errorf("the slave is %v of %d, want 0620 of %d", info.Mode(), st.Uid, u.UID)
+	}
+	status := tt.text("status")
+	for _, want := range []string{" open owner ", "\nslave /dev/pts/", "\ndiscipline cooked\n", "\necho on\n"} {
+		if !strings.Contains(status, want) {
+			t.Errorf("status lacks %q:\n%s", want, status)
+		}
+	}
+}
+
+// The echo of one key comes out of one read, and what a program writes comes when it is written.
+func TestKeysAndLines(t *testing.T) {
+	tt := terminal(t, me)
+	rx, tx := tt.c.MustOpen(tt.dir+"/rx", p9.ReadOnly), tt.c.MustOpen(tt.dir+"/tx", p9.WriteOnly)
+	slave := tt.slave()
+	for _, key := range []string{"a", "b", "\x7f"} {
+		write(t, tx, key)
+		want := key
+		if key == "\x7f" {
+			want = "\b \b"
+		}
+		if got, err := read(t, rx); got != want || err != nil {
+			t.Errorf("the echo of %q is %q, %v", key, got, err)
+		}
+	}
+	write(t, tx, "\n")
+	if got, err := read(t, rx); got != "\r\n" || err != nil {
+		t.Errorf("the echo of a newline is %q, %v", got, err)
+	}
+	p := make([]byte, 100)
+	if n, err := slave.Read(p); string(p[:n]) != "a\n" || err != nil {
+		t.Errorf("the slave reads %q, %v", p[:n], err)
+	}
+	slave.WriteString("one\ntwo\n")
+	if got := until(t, rx, "two\r\n"); got != "one\r\ntwo\r\n" {
+		t.Errorf("read %q", got)
+	}
+	// Without echo, raw.
+	tt.say("raw", "echo off")
+	write(t, tx, "\x03\x04x")
+	if n, err := slave.Read(p); string(p[:n]) != "\x03\x04x" || err != nil {
+		t.Errorf("raw, the slave reads %q, %v", p[:n], err)
+	}
+	if s := tt.text("status"); !strings.Contains(s, "\ndiscipline raw\necho off\n") {
+		t.Errorf("status:\n%s", s)
+	}
+	tt.say("cooked")
+	write(t, tx, "y\n")
+	if got := until(t, rx, "\n"); got != "y\r\n" {
+		t.Errorf("cooked again, the echo is %q", got)
+	}
+}
+
+// eof ends the input of who reads the slave.
+func TestEOF(t *testing.T) {
+	tt := terminal(t, me)
+	slave := tt.slave()
+	tt.say("eof")
+	if n, err := slave.Read(make([]byte, 10)); n != 0 {
+		t.Errorf("read %d bytes, %v; want the end", n, err)
+	}
+	tt.say("raw")
+	clonetest.CheckError(t, "eof", tt.ctl.Say("eof"), linux.EINVAL, "bad control message: the line discipline knows no end of the input now: send cooked first")
+}
+
+// Readers get everything from their opens on; one that is interrupted loses nothing.
+func TestReaders(t *testing.T) {
+	tt := terminal(t, me)
+	slave := tt.slave()
+	slave.WriteString("kept\n") // nobody reads: the kernel keeps it
+	a := tt.c.MustOpen(tt.dir+"/data", p9.ReadWrite)
+	if got := until(t, a, "\n"); got != "kept\r\n" {
+		t.Errorf("the first reader gets %q", got)
+	}
+	b := tt.c.MustOpen(tt.dir+"/rx", p9.ReadOnly)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := b.Read(ctx, make([]byte, 10), 0); err == nil {
+		t.Error("an interrupted read returns")
+	}
+	slave.WriteString("both\n")
+	for _, f := range []*clonetest.File{a, b} {
+		if got := until(t, f, "\n"); got != "both\r\n" {
+			t.Errorf("got %q", got)
+		}
+	}
+	a.Close()
+	b.Close()
+	slave.WriteString("later\n") // taken by the pump, perhaps, while nobody is there
+	if got := until(t, tt.c.MustOpen(tt.dir+"/rx", p9.ReadOnly), "\n"); got != "later\r\n" {
+		t.Errorf("the next reader gets %q", got)
+	}
+}
+
+// What a program writes and nobody reads makes it wait; nothing is lost.
+func TestBackPressure(t *testing.T) {
+	tt := terminal(t, me)
+	rx := tt.c.MustOpen(tt.dir+"/rx", p9.ReadOnly)
+	tt.say("raw")
+	const size = 1 << 20
+	want := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+	slave := tt.slave()
+	done := make(chan error, 1)
+	go func() {
+		_, err := slave.Write(want)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Fatalf("a megabyte was taken though nobody reads: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	var got bytes.Buffer
+	for got.Len() < size {
+		s, err := read(t, rx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.WriteString(s)
+	}
+	if !bytes.Equal(got.Bytes(), want) {
+		t.Error("something else came out")
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// A writer waits for the line discipline, goes on when there is room, and can be interrupted.
+func TestWriterWaits(t *testing.T) {
+	tt := terminal(t, me)
+	tt.say("raw")
+	tx := tt.c.MustOpen(tt.dir+"/tx", p9.WriteOnly)
+	const size = 1 << 20
+	ctx, cancel := context.WithCancel(context.Background())
+	sent := make(chan int, 1)
+	go func() {
+		n := 0
+		for n < size {
+			m, err := tx.Write(ctx, make([]byte, 8192), 0)
+			n += m
+			if err != nil {
+				break
+			}
+		}
+		sent <- n
+	}()
+	select {
+	case n := <-sent:
+		t.Fatalf("%d bytes were taken though nobody reads", n)
+	case <-time.After(300 * time.Millisecond):
+	}
+	cancel()
+	n := <-sent
+	if n >= size {
+		t.Errorf("%d bytes are held", n)
+	}
+	slave := tt.slave()
+	again := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		for left := size; left > 0; {
+			m, err := tx.Write(ctx, make([]byte, min(left, 8192)), 0)
+			if err != nil {
+				again <- err
+				return
+			}
+			left -= m
+		}
+		again <- nil
+	}()
+	buf := make([]byte, 4096)
+	for want := n + size; want > 0; {
+		m, err := slave.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want -= m
+	}
+	if err := <-again; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWinsize(t *testing.T) {
+	tt := terminal(t, me)
+	if err := tt.c.WriteFile(tt.dir+"/winsize", "25 81\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got := tt.text("winsize"); got != "25 81\n" {
+		t.Errorf("winsize %q", got)
+	}
+	size, err := unix.IoctlGetWinsize(int(tt.slave().Fd()), unix.TIOCGWINSZ)
+	if err != nil || size.Row != 25 || size.Col != 81 {
+		t.Errorf("the slave has %+v, %v", size, err)
+	}
+	for _, bad := range []string{"0 80", "24 0", "65536 80", "24 65536", "x y", "24", "24 80 1", "-1 80", ""} {
+		err := tt.c.WriteFile(tt.dir+"/winsize", bad)
+		if !errors.Is(err, linux.EINVAL) || !strings.HasPrefix(err.Error(), "bad window size: ") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	if got := tt.text("winsize"); got != "25 81\n" {
+		t.Errorf("then winsize is %q", got)
+	}
+}
+
+// The whole way of a command: its output, its end, the end of the file; then another one.
+func TestExec(t *testing.T) {
+	tt := terminal(t, me)
+	for _, c := range []struct{ ctl, output, end string }{
+		{"exec echo hello", "hello\r\n", "exit 0"},
+		{"exec sh -c 'exit 7'", "", "exit 7"},
+		{"exec sh -c 'kill -TERM $$'", "", "killed SIGTERM"},
+		{"exec sh -c 'tty; test -t 0 && echo $HOME'", strings.TrimSpace(tt.text("slave")) + "\r\n" + home(t) + "\r\n", "exit 0"},
+	} {
+		rx := tt.c.MustOpen(tt.dir+"/rx", p9.ReadOnly)
+		tt.say(c.ctl)
+		if got := toEnd(t, rx); got != c.output {
+			t.Errorf("%s prints %q, want %q", c.ctl, got, c.output)
+		}
+		waitUntil(t, c.end, func() bool { return strings.Contains(tt.text("status"), "\n"+c.end+"\n") })
+		if s := tt.text("status"); !strings.Contains(s, " ended owner ") {
+			t.Errorf("status:\n%s", s)
+		}
+		rx.Close()
+	}
+	// Who comes late gets what the kernel kept, and the end.
+	tt.say("exec echo late")
+	waitUntil(t, "its end", func() bool { return strings.Contains(tt.text("status"), "\nexit 0\n") })
+	if got := toEnd(t, tt.c.MustOpen(tt.dir+"/rx", p9.ReadOnly)); got != "late\r\n" {
+		t.Errorf("late: %q", got)
+	}
+}
+
+// home is where whoever runs the tests is at home.
+func home(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", "getent passwd $(id -u) | cut -d: -f6").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// A command is the owner: uid, gid, groups, and nothing of the server's.
+func TestExecIsTheOwner(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("runs commands as others, which root may")
+	}
+	t.Setenv("SECRET_OF_THE_SERVER", "1")
+	tt := terminal(t, other)
+	rx := tt.c.MustOpen(tt.dir+"/rx", p9.ReadOnly)
+	tt.say("exec sh -c 'id -u; id -g; id -G; pwd; env | sort; ls -1 /proc/self/fd; cat /proc/self/status'")
+	got := strings.ReplaceAll(toEnd(t, rx), "\r\n", "\n")
+	if want := "61001\n61002\n61002 61003\n/\n"; !strings.HasPrefix(got, want) {
+		t.Errorf("it says\n%s\nwant it to begin with\n%s", got, want)
+	}
+	if strings.Contains(got, "SECRET") || !strings.Contains(got, "\nUSER=other\n") || !strings.Contains(got, "\nPATH=/usr/local/bin:/usr/bin:/bin\n") {
+		t.Errorf("the environment:\n%s", got)
+	}
+	if !strings.Contains(got, "\n0\n1\n2\n3\n") || strings.Contains(got, "\n4\n") {
+		t.Errorf("descriptors:\n%s", got)
+	}
+	if !strings.Contains(got, "CapEff:\t0000000000000000") {
+		t.Errorf("capabilities:\n%s", got)
+	}
+}
+
+// Who may run commands.
+func TestMayExec(t *testing.T) {
+	unix, tls := "unix:pid=7", "tls:127.0.0.1:9"
+	for _, c := range []struct {
+		exec []string
+		u    clonefs.User
+		want string // part of the error; "" for none
+	}{
+		{nil, clonefs.User{UID: 1, Name: "a", Addr: unix, Proven: true}, "to nobody"},
+		{[]string{"any-local"}, clonefs.User{UID: 1, Name: "a", Addr: unix, Proven: true}, ""},
+		{[]string{"any-local"}, clonefs.User{UID: 1, Name: "a", Addr: tls, Proven: true}, "does not allow it to a"},
+		{[]string{"any-local"}, clonefs.User{UID: 1, Name: "a", Addr: "tcp:127.0.0.1:9"}, "not proven over tcp"},
+		{[]string{"a"}, clonefs.User{UID: 1, Name: "a", Addr: "tcp:127.0.0.1:9"}, "not proven over tcp"},
+		{[]string{"b,a"}, clonefs.User{UID: 1, Name: "a", Addr: tls, Proven: true}, ""},
+		{[]string{"b", "1"}, clonefs.User{UID: 1, Name: "a", Addr: unix, Proven: true}, ""},
+		{[]string{"b"}, clonefs.User{UID: 1, Name: "a", Addr: unix, Proven: true}, "does not allow it to a"},
+		{[]string{"any-local", "nobody"}, clonefs.User{UID: p9ext.NobodyUID, Name: "nobody", Addr: unix, Proven: true}, "not proven"},
+	} {
+		err := (&Config{Exec: c.exec}).mayExec(c.u)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v, %s of %s: %v, want %q", c.exec, c.u.Name, c.u.Addr, err, c.want)
+		}
+	}
+}
+
+func TestExecRefuses(t *testing.T) {
+	tt := terminal(t, me)
+	dir := t.TempDir()
+	os.Chmod(dir, 0o755)
+	plain, script := filepath.Join(dir, "plain"), filepath.Join(dir, "script")
+	os.WriteFile(plain, []byte("no program"), 0o644)
+	os.WriteFile(script, []byte("\x00\x01\x02"), 0o755)
+	for _, c := range []struct {
+		line  string
+		errno linux.Errno
+		text  string
+	}{
+		{"exec", linux.EINVAL, "bad control message: exec wants CMD [ARGS...]"},
+		{"exec ''", linux.EINVAL, "bad control message: exec wants CMD [ARGS...]: the command has no name"},
+		{"exec /", linux.EISDIR, `cannot run "/": it is a directory`},
+		{"exec no-such-command", linux.ENOENT, `cannot run "no-such-command": there is no such command`},
+		{"exec /no/such/command", linux.ENOENT, `cannot run "/no/such/command": there is no such command`},
+		{"exec " + plain, linux.EACCES, ""},
+		{"exec " + script, linux.ENOEXEC, ""},
+		{"exec echo " + strings.Repeat("x", 1<<20), linux.EMSGSIZE, ""},
+	} {
+		clonetest.CheckError(t, fmt.Sprintf("%.40s", c.line), tt.ctl.Say(c.line), c.errno, c.text)
+	}
+	tt.say("exec cat")
+	clonetest.CheckError(t, "a second one", tt.ctl.Say("exec echo"), linux.EBUSY, "")
+	rx, tx := tt.c.MustOpen(tt.dir+"/rx", p9.ReadOnly), tt.c.MustOpen(tt.dir+"/tx", p9.WriteOnly)
+	write(t, tx, "usable\n")
+	until(t, rx, "usable\r\nusable\r\n")
+	tt.say("eof")
+	if got := toEnd(t, rx); got != "" {
+		t.Errorf("then %q", got)
+	}
+}
+
+func TestSignal(t *testing.T) {
+	tt := terminal(t, me)
+	clonetest.CheckError(t, "signal", tt.ctl.Say("signal TERM"), linux.ESRCH, "cannot send SIGTERM: no process has this terminal as its own")
+	for _, bad := range []string{"NONE", "SIG", "0", "99", "-1", "''"} {
+		if err := tt.ctl.Say("signal " + bad); !errors.Is(err, linux.EINVAL) || !strings.HasPrefix(err.Error(), "bad control message: signal wants NAME: ") {
+			t.Errorf("signal %s: %v", bad, err)
+		}
+	}
+	for _, c := range []struct{ signal, end string }{
+		{"INT", "killed SIGINT"}, {"sigterm", "killed SIGTERM"}, {"9", "killed SIGKILL"}, {"HUP", "killed SIGHUP"},
+	} {
+		rx := tt.c.MustOpen(tt.dir+"/rx", p9.ReadOnly)
+		tt.say("exec sh -c 'echo ready; exec sleep 1000'")
+		until(t, rx, "ready")
+		tt.say("signal " + c.signal)
+		toEnd(t, rx)
+		waitUntil(t, c.end, func() bool { return strings.Contains(tt.text("status"), "\n"+c.end+"\n") })
+		rx.Close()
+	}
+}
+
+// A signal of the owner's does not reach whom he may not kill.
+func TestSignalIsTheOwners(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("runs processes of two users, which root may")
+	}
+	victim := exec.Command("sleep", "1000")
+	if err := victim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		victim.Process.Kill()
+		victim.Wait()
+	}()
+	want := func(s procStat) bool { return s.pid == victim.Process.Pid }
+	if sent, found := signalAll(want, other, unix.SIGTERM); sent != 0 || !found {
+		t.Errorf("a process of root's got %d signals of another's (found %v)", sent, found)
+	}
+	if sent, _ := signalAll(want, clonefs.User{UID: 0}, 0); sent != 1 {
+		t.Errorf("root's own process is out of root's reach")
+	}
+}
+
+// The end of a conversation ends all that runs in it, what ignores SIGHUP and what is in the background too, and no descriptor or zombie stays.
+func TestCloseKills(t *testing.T) {
+	files := openFiles(t)
+	tt := terminal(t, me)
+	rx := tt.c.MustOpen(tt.dir+"/rx", p9.ReadOnly)
+	tt.say(`exec sh -c 'set -m; trap "" HUP TERM; sleep 1000 & sh -c "trap \"\" HUP; sleep 1000 & wait" & echo pids $$ $!; while :; do sleep 1; done'`)
+	line := until(t, rx, "\r\n")
+	var leader, background int
+	if _, err := fmt.Sscanf(line, "pids %d %d", &leader, &background); err != nil {
+		t.Fatalf("%q: %v", line, err)
+	}
+	if err := tt.ctl.Say("hangup"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(t, rx); !errors.Is(err, linux.EIO) {
+		t.Errorf("the reader hears %v", err)
+	}
+	waitUntil(t, "the end of the session", func() bool {
+		_, found := signalAll(func(s procStat) bool { return s.session == leader }, me, 0)
+		return !found
+	})
+	waitUntil(t, "the number's end", func() bool { return len(tt.c.Convs("pty")) == 0 })
+	waitUntil(t, "the leader to be reaped", func() bool { return syscall.Kill(leader, 0) == syscall.ESRCH })
+	rx.Close()
+	tt.ctl.Close()
+	waitUntil(t, "descriptors", func() bool { return openFiles(t) <= files })
+}
+
+// SIGHUP is what a program gets first, with time to say goodbye.
+func TestCloseHangsUp(t *testing.T) {
+	tt := terminal(t, me)
+	rx := tt.c.MustOpen(tt.dir+"/rx", p9.ReadOnly)
+	at := filepath.Join(t.TempDir(), "said")
+	tt.say("exec sh -c 'trap \"echo goodbye >" + at + "; exit\" HUP; echo ready; while :; do sleep 0.01; done'")
+	until(t, rx, "ready")
+	rx.Close()
+	if err := tt.ctl.Close(); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "goodbye", func() bool {
+		b, err := os.ReadFile(at)
+		return err == nil && string(b) == "goodbye\n"
+	})
+}
+
+// Twenty terminals at once, each by itself.
+func TestMany(t *testing.T) {
+	first := terminal(t, me)
+	terms := []*term{first}
+	for range 19 {
+		terms = append(terms, openTerm(t, first.c))
+	}
+	for i, tt := range terms {
+		tt.say("exec sh -c 'echo terminal " + strconv.Itoa(i) + "'")
+	}
+	for i, tt := range terms {
+		if got, want := toEnd(t, tt.c.MustOpen(tt.dir+"/rx", p9.ReadOnly)), fmt.Sprintf("terminal %d\r\n", i); got != want {
+			t.Errorf("terminal %d says %q", i, got)
+		}
+	}
+}
+
+// openFiles counts the descriptors of this process.
+func openFiles(t testing.TB) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+func FuzzParseSignal(f *testing.F) {
+	for _, s := range []string{"INT", "SIGTERM", "9", "0", "999", "", "SIGSIG", "\xff"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		sig, err := parseSignal(s)
+		if (err == nil) == (unix.SignalName(sig) == "") {
+			t.Errorf("%q is %d, %v", s, sig, err)
+		}
+	})
+}
