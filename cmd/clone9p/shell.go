@@ -65,7 +65,7 @@ On a terminal all keys go to CMD. After a newline ~. ends a session whose server
 }
 
 // errLeft ends a session because its user wants to.
-var errLeft = errors.New("left by ~.")
+var errLeft = errors.New("you have left by ~ and a dot")
 
 func (a *app) shell(ctx context.Context, addr string, argv []string) error {
 	c, err := connect(ctx, addr)

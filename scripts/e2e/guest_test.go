@@ -50,7 +50,7 @@ func startGuest(k kernel) (_ *guest, err error) {
 		}
 	}()
 	initrd := filepath.Join(g.dir, "initrd")
-	if err := writeInitramfs(initrd, k); err != nil {
+	if err := writeInitramfs(initrd, k, built.guest); err != nil {
 		return nil, err
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(g.dir, "port"), Net: "unix"})
@@ -115,8 +115,8 @@ func (g *guest) kill() {
 	os.RemoveAll(g.dir)
 }
 
-// writeInitramfs writes all that the guest has: its first program, a shell and the modules.
-func writeInitramfs(path string, k kernel) error {
+// writeInitramfs writes all that the guest has: its first program, a shell, the program under test and the modules.
+func writeInitramfs(path string, k kernel, init string) error {
 	var w cpio
 	for _, dir := range []string{"dev", "bin", "modules", "n", "tmp", "proc", "sys"} {
 		w.add(dir, 0o040755, nil)
@@ -126,7 +126,7 @@ func writeInitramfs(path string, k kernel) error {
 	if err != nil {
 		return err
 	}
-	files := map[string]string{"init": built.guest, "bin/busybox": built.busybox, "bin/clone9p": built.server, "modules/order": filepath.Join(k.dir, "order")}
+	files := map[string]string{"init": init, "bin/busybox": built.busybox, "bin/clone9p": built.server, "modules/order": filepath.Join(k.dir, "order")}
 	for _, m := range modules {
 		files["modules/"+filepath.Base(m)] = m
 	}
