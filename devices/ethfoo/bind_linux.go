@@ -9,6 +9,7 @@ import (
 
 	"github.com/clone9p/clone9p/clonefs"
 	"github.com/clone9p/clone9p/p9ext"
+	"github.com/gopacket/gopacket/layers"
 	"github.com/hugelgupf/p9/linux"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -17,14 +18,18 @@ import (
 // What an interface is bound to: nothing else than its TAP, unless it is told otherwise before it is brought up.
 //
 //	bind tun      a TUN takes the TAP's place: data carries IP packets
+//	bind gso      a TAP that carries segments takes its place: frames of up to 64 KiB, each behind a struct virtio_net_hdr
 //	bind vxlan    a bridge of its own with two ports, the TAP and a vxlan link; the host's own addresses are the bridge's:
 //
 //	              TAP ethfooN --- bridge br-ethfooN --- vx-ethfooN ~~ UDP ~~ the same on host REMOTE
 //
 // Bridge and vxlan link are counted and sealed as the bridges of "bridge BR create" are.
 
-// tunPattern is what a TUN is called until the TAP whose name it is to have is gone.
-const tunPattern = "tun-clone%d"
+// What an interface is called until the one whose name it is to have is gone.
+const (
+	tunPattern = "tun-clone%d"
+	tapPattern = "tap-clone%d"
+)
 
 // bindTUN puts a TUN in the TAP's place, under its name.
 func (i *Interface) bindTUN([]string) error {
@@ -32,10 +37,38 @@ func (i *Interface) bindTUN([]string) error {
 	if err != nil {
 		return err
 	}
-	cannot := func(err error) error {
-		return p9ext.Errorf(errnoOf(err), "cannot bind %s: make a TUN: %w", i.lastName(), errnoOf(err))
+	return i.replace(link, tunPattern, unix.IFF_TUN, func(netlink.Link) error {
+		i.frames.packets.Store(true)
+		i.captures.become(0, layers.LinkTypeRaw)
+		return nil
+	})
+}
+
+// bindGSO puts a TAP that carries segments in the TAP's place, under its name and with its address.
+func (i *Interface) bindGSO([]string) error {
+	link, err := i.unbound("gso")
+	if err != nil {
+		return err
 	}
-	t, err := openTun(i.dev.tun, tunPattern, unix.IFF_TUN)
+	if i.frames.head.Load() != 0 {
+		return p9ext.Errorf(linux.EBUSY, "%w: %s carries segments already", p9ext.ErrInUse, link.Name)
+	}
+	return i.replace(link, tapPattern, unix.IFF_TAP|unix.IFF_VNET_HDR, func(tap netlink.Link) error {
+		if err := i.nl.LinkSetHardwareAddr(tap, link.HardwareAddr); err != nil {
+			return err
+		}
+		i.frames.head.Store(vnetHeader)
+		i.captures.become(vnetHeader, layers.LinkTypeEthernet)
+		return nil
+	})
+}
+
+// replace puts another interface in the place of ours, which is link and down. use is told of it while it has no traffic yet.
+func (i *Interface) replace(link *netlink.LinkAttrs, pattern string, kind uint16, use func(netlink.Link) error) error {
+	cannot := func(err error) error {
+		return p9ext.Errorf(errnoOf(err), "cannot bind %s: make another interface: %w", link.Name, errnoOf(err))
+	}
+	t, err := openTun(i.dev.tun, pattern, kind)
 	if errors.Is(err, clonefs.ErrTaken) {
 		err = unix.EBUSY
 	}
@@ -43,24 +76,24 @@ func (i *Interface) bindTUN([]string) error {
 		return cannot(err)
 	}
 	fresh, err := t.ifname()
-	var tun netlink.Link
+	var made netlink.Link
 	if err == nil {
-		tun, err = i.nl.LinkByName(fresh)
+		made, err = i.nl.LinkByName(fresh)
+	}
+	if err == nil {
+		err = use(made)
 	}
 	if err != nil {
 		t.close()
 		return cannot(err)
 	}
-	i.frames.packets.Store(true)
-	i.captures.becomeRaw()
-	i.dev.links.leave(i) // of a bridge that the TAP is on
-	i.dev.watch.move(i, tun.Attrs().Index)
-	i.mtu.Store(int32(tun.Attrs().MTU))
+	i.dev.watch.move(i, made.Attrs().Index)
+	i.mtu.Store(int32(made.Attrs().MTU))
 	i.tap.Swap(t).close()
 	i.setName(fresh)
 	if err := i.nl.LinkSetName(i.ref(), link.Name); err != nil {
 		if errnoOf(err) == linux.EEXIST {
-			return p9ext.Errorf(linux.EBUSY, "%w: it is a TUN now, but somebody took the name %s in this moment: it is called %s", p9ext.ErrInUse, link.Name, fresh)
+			return p9ext.Errorf(linux.EBUSY, "%w: it is bound, but somebody took the name %s in this moment: it is called %s", p9ext.ErrInUse, link.Name, fresh)
 		}
 		return i.refused(err, "call "+fresh+" "+link.Name)
 	}

@@ -2,11 +2,16 @@ package ethfoo
 
 import (
 	"bytes"
+	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/clone9p/clone9p/clonefs"
@@ -90,6 +95,106 @@ func TestBindTUNCarriesPackets(t *testing.T) {
 	if n := openFiles(t); n != files {
 		t.Errorf("%d open files before, %d after", files, n)
 	}
+}
+
+// Two interfaces that carry segments, joined frame by frame: what TCP sends over them arrives whole, and was not cut.
+func TestBindGSOCarriesSegments(t *testing.T) {
+	i, j := makeInterface(t, 0), makeInterface(t, 1)
+	mac, err := i.addrText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := inNamespace(t)
+	mustSend(t, i, "bind gso", "add 10.9.0.1/24", "batch on", "up")
+	mustSend(t, j, "bind gso", fmt.Sprintf("netns %d", other.pid), "add 10.9.0.2/24", "up")
+	wantErrorOf(t, "bind", send(i, "bind gso"), linux.EBUSY, "device or object already in use: bind gso wants ethfoo0 down")
+	if after, err := i.addrText(); after != mac || err != nil {
+		t.Errorf("its address was %q, is %q, %v", mac, after, err)
+	}
+	capture := openCapture(t, j)
+	a, b := openData(t, i, clonefs.Mode{Read: true, Write: true}).(*duplex), openData(t, j, clonefs.Mode{Read: true, Write: true}).(*duplex)
+	ctx, cancel := context.WithCancel(t.Context())
+	var longest atomic.Int64
+	var relays sync.WaitGroup
+	relays.Go(func() { // from i, in batches
+		p := make([]byte, 1<<20)
+		for {
+			n, err := a.ReadContext(ctx, p, 0)
+			if err != nil {
+				return
+			}
+			for rest := p[:n]; len(rest) > 0; {
+				frame, after, ok := clonefs.CutBatch(rest)
+				if !ok {
+					t.Errorf("a read brought no batch")
+					return
+				}
+				longest.Store(max(longest.Load(), int64(len(frame))))
+				if _, err := b.WriteContext(ctx, frame, 0); err != nil && ctx.Err() == nil {
+					t.Errorf("write a frame of %d bytes: %v", len(frame), err)
+				}
+				rest = after
+			}
+		}
+	})
+	relays.Go(func() {
+		p := make([]byte, 1<<17)
+		for {
+			n, err := b.ReadContext(ctx, p, 0)
+			if err != nil {
+				return
+			}
+			if _, err := a.WriteContext(ctx, clonefs.AppendBatch(nil, p[:n]), 0); err != nil && ctx.Err() == nil {
+				t.Errorf("write a batch of %d bytes: %v", n, err)
+			}
+		}
+	})
+	defer func() {
+		cancel()
+		relays.Wait()
+	}()
+
+	var l net.Listener
+	if err := other.do(func() (err error) {
+		l, err = net.Listen("tcp", "10.9.0.2:9")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	sent := make([]byte, 10<<20)
+	rand.Read(sent)
+	got := make(chan []byte, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			t.Error(err)
+			got <- nil
+			return
+		}
+		p, _ := io.ReadAll(c)
+		c.Close()
+		got <- p
+	}()
+	c, err := net.DialTimeout("tcp", "10.9.0.2:9", patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if !bytes.Equal(<-got, sent) {
+		t.Error("something else arrived")
+	}
+	l.Close()
+	if longest.Load() < 3000 {
+		t.Errorf("the longest frame had %d bytes: they were cut", longest.Load())
+	}
+	ps, about := packets(t, capture, 1<<20)
+	if about.LinkType != layers.LinkTypeEthernet || len(ps) == 0 || ps[0].data[12] != 8 && ps[0].data[12] != 0x86 {
+		t.Errorf("captured %d frames of link type %v", len(ps), about.LinkType)
+	}
+	wantErrorOf(t, "a frame without a header", func() error { _, err := b.WriteContext(ctx, make([]byte, 23), 0); return err }(), linux.EINVAL, "read or write too small")
 }
 
 // What was deleted and renamed from outside is heard of a TUN as well.

@@ -24,6 +24,7 @@ var messages = clonefs.Messages[*Interface]{
 	message("bridge", "BR [create]", "make it a port of bridge BR; with create one that is missing is made, and goes with our last port", (*Interface).joinBridge),
 	message("nobridge", "", "take it off its bridge", (*Interface).leaveBridge),
 	message("bind", "tun", "become a TUN, before up: data carries IP packets, of 20 to mtu bytes, and what was set before is forgotten", (*Interface).bindTUN),
+	message("bind", "gso", "carry segments, before up: frames of up to 64 KiB, each behind the 10 bytes of a struct virtio_net_hdr", (*Interface).bindGSO),
 	message("bind", "vxlan ID REMOTE [DEV]", "put it on a bridge of its own with a vxlan link to host REMOTE, before up; its mtu becomes what fits, addresses are the bridge's",
 		func(i *Interface, argv []string) error { return i.bindVXLAN(argv[1:]) }),
 	super(message("netns", "PID|NAME", "move it into the network namespace of a process or of that name, where it arrives down and bare", (*Interface).moveTo)),

@@ -14,6 +14,9 @@ const (
 	vlanTag     = 4  // a frame may carry one beyond the mtu
 	frameSlack  = etherHeader + vlanTag
 
+	vnetHeader = 10        // struct virtio_net_hdr, linux/virtio_net.h
+	maxSegment = 1<<16 - 1 // the longest IP packet
+
 	allTypes = -1 // no Ethernet type, but all of them
 
 	// maxQueueBytes bounds what a reader that does not read costs, however large the frames: the default queue of the largest fits.
@@ -26,6 +29,7 @@ const (
 type fanout struct {
 	selected atomic.Int32                     // Ethernet type or allTypes
 	headers  atomic.Bool                      // readers get headersOf each frame
+	head     atomic.Int32                     // bytes before the frame itself: of a struct virtio_net_hdr, where the interface carries segments
 	packets  atomic.Bool                      // the interface is a TUN: what is called a frame here is an IP packet
 	batch    atomic.Bool                      // a read and a write carry several frames; changed with mu held
 	queues   atomic.Pointer[[]*clonefs.Queue] // of the readers; the slice is replaced, never changed, so that deliver takes no lock
@@ -45,6 +49,7 @@ func newFanout(length int) *fanout {
 // typeOf is the type of an Ethernet frame, or below 1536 the length that IEEE 802.3 has in its place; of an IP packet the type it would have.
 func (f *fanout) typeOf(frame []byte) int32 {
 	if !f.packets.Load() {
+		frame = frame[f.head.Load():]
 		return int32(frame[12])<<8 | int32(frame[13])
 	}
 	if frame[0]>>4 == 6 {
@@ -58,13 +63,16 @@ func (f *fanout) least() int {
 	if f.packets.Load() {
 		return ipHeader
 	}
-	return etherHeader
+	return int(f.head.Load()) + etherHeader
 }
 
 // most is how many bytes a frame may have.
 func (f *fanout) most(mtu int32) int {
-	if f.packets.Load() {
+	switch head := int(f.head.Load()); {
+	case f.packets.Load():
 		return int(mtu)
+	case head != 0:
+		return head + frameSlack + maxSegment
 	}
 	return int(mtu) + frameSlack
 }

@@ -158,7 +158,7 @@ func (i *Interface) pump() {
 				i.link() // learns the new mtu, should the watcher not have told it yet
 			case len(frame) >= i.frames.least() && i.frames.wanted(frame, nil):
 				if i.frames.headers.Load() {
-					frame = headersOf(frame[:cap(frame)], frame, milliseconds())
+					frame = headersOf(frame[:cap(frame)], frame[i.frames.head.Load():], milliseconds())
 				}
 				records = append(records, mem.take(len(frame))) // one that is not wanted leaves its room to the next
 			}

@@ -31,7 +31,9 @@ type captures struct {
 	mu  sync.Mutex
 	buf bytes.Buffer     // what w wrote
 	w   *pcapgo.NgWriter // nil before the first open
-	raw bool             // the interface is a TUN: IP packets are captured
+
+	kind layers.LinkType // of the interface; 0 is Ethernet
+	head int             // bytes of each frame that stand before what is captured
 }
 
 // A capture is one open of pcap: a queue of blocks (draft-ietf-opsawg-pcapng). It holds no reference to the conversation.
@@ -59,9 +61,9 @@ func (c *captures) join(name string) (*capture, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.buf.Reset()
-	kind := layers.LinkTypeEthernet
-	if c.raw {
-		kind = layers.LinkTypeRaw
+	kind := c.kind
+	if kind == 0 {
+		kind = layers.LinkTypeEthernet
 	}
 	w, err := pcapgo.NewNgWriterInterface(&c.buf,
 		pcapgo.NgInterface{Name: name, LinkType: kind, OS: runtime.GOOS},
@@ -81,11 +83,11 @@ func (c *captures) join(name string) (*capture, error) {
 	return n, nil
 }
 
-// becomeRaw has the captures to come hold IP packets. Those there are, whose headers told of Ethernet, come to their end.
-func (c *captures) becomeRaw() {
+// become has the captures to come be of another kind. Those there are, whose headers told of the one before, come to their end.
+func (c *captures) become(head int, kind layers.LinkType) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.raw = true
+	c.head, c.kind = head, kind
 	if list := c.list.Swap(new([]*capture)); list != nil {
 		for _, n := range *list {
 			n.CloseWithError(io.EOF)
@@ -141,6 +143,7 @@ func (c *captures) send(t *tap, frame []byte) error {
 // record gives a frame to every capture that has room for it. c.mu is held.
 func (c *captures) record(now time.Time, frame []byte, direction pcapgo.NgEpbFlag) {
 	c.buf.Reset()
+	frame = frame[min(c.head, len(frame)):]
 	// A bytes.Buffer takes everything, and the lengths agree.
 	c.w.WritePacketWithOptions(gopacket.CaptureInfo{Timestamp: now, CaptureLength: len(frame), Length: len(frame)}, frame,
 		pcapgo.NgPacketOptions{Flags: &pcapgo.NgEpbFlags{Direction: direction}})

@@ -147,7 +147,7 @@ func (w *writer) sendWaiting(ctx context.Context, p []byte) error {
 func (w *writer) echo(p []byte) {
 	var record []byte
 	if w.i.frames.headers.Load() {
-		record = headersOf(make([]byte, headersSize), p, milliseconds())
+		record = headersOf(make([]byte, headersSize), p[w.i.frames.head.Load():], milliseconds())
 	} else {
 		record = append(record, p...)
 	}

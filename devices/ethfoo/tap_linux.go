@@ -29,8 +29,8 @@ type tap struct {
 	fd int // -1 when closed
 }
 
-// openTun makes the interface called name through the tun device, of the kind IFF_TAP or IFF_TUN. The kernel puts the lowest free number where name
-// has %d. A name that is in use gives clonefs.ErrTaken. When it fails nothing is left behind.
+// openTun makes the interface called name through the tun device, of the kind IFF_TAP or IFF_TUN, with IFF_VNET_HDR one that carries segments to be cut
+// later. The kernel puts the lowest free number where name has %d. A name that is in use gives clonefs.ErrTaken. When it fails nothing is left behind.
 func openTun(device, name string, kind uint16) (*tap, error) {
 	fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -41,6 +41,9 @@ func openTun(device, name string, kind uint16) (*tap, error) {
 	if err == nil {
 		req.SetUint16(kind | unix.IFF_NO_PI | unix.IFF_TUN_EXCL)
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
+	}
+	if err == nil && kind&unix.IFF_VNET_HDR != 0 {
+		err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|unix.TUN_F_TSO4|unix.TUN_F_TSO6)
 	}
 	if err == nil {
 		// The tun device can be polled only once it has an interface, and os.NewFile looks at O_NONBLOCK: the order counts.
