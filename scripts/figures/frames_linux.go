@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -92,11 +93,109 @@ func framesInside(rounds, length string) error {
 			}
 		}
 	}
+	if err := b.segments(t); err != nil {
+		return err
+	}
 	return b.many()
+}
+
+// What TCP sends in one go: a segment of segmentData bytes, which is segmentFrames frames of 1514 bytes and less on a link that carries none.
+const (
+	segmentMSS    = 1448
+	segmentFrames = 44
+	segmentData   = segmentMSS * segmentFrames
+	segmentHead   = 14 + 20 + 32 // Ethernet, IPv4, TCP with a time stamp
+	vnetHeader    = 10
+)
+
+// segment is such a segment as a packet socket takes it, behind a struct virtio_net_hdr (linux/virtio_net.h).
+func segment() []byte {
+	b := make([]byte, vnetHeader, vnetHeader+segmentHead+segmentData)
+	b[0], b[1] = 1, 1 // VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_TCPV4
+	le.PutUint16(b[2:], segmentHead)
+	le.PutUint16(b[4:], segmentMSS)
+	le.PutUint16(b[6:], 14+20) // the checksum begins at TCP's header
+	le.PutUint16(b[8:], 16)    // and lies there
+	b = append(b, "\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x01\x08\x00"...)
+	ip := []byte{0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2}
+	binary.BigEndian.PutUint16(ip[2:], 20+32+segmentData)
+	var sum uint32
+	for i := 0; i < len(ip); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(ip[i:]))
+	}
+	binary.BigEndian.PutUint16(ip[10:], ^uint16(sum+sum>>16))
+	b = append(b, ip...)
+	b = append(b, 0, 9, 0, 10, 0, 0, 0, 1, 0, 0, 0, 1, 0x80, 0x10, 1, 0, 0, 0, 0, 0, 1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 1)
+	return append(b, filled(segmentData)...)
+}
+
+// segments measures the bytes a second that come out of an interface of ours that carries segments, in batches, against read(2) on a TAP that does
+// not, where the kernel cuts the same segments.
+func (b *bench) segments(t *wire) error {
+	d, err := ethfoo.New(ethfoo.Config{Prefix: "gso", Limit: 1, PerUser: 1, Queue: 256, MaxQueue: 256})
+	if err != nil {
+		return err
+	}
+	socket := filepath.Join(b.dir, "gso")
+	w, err := newInterface(d, socket, "bind gso\nconnect 0x800\nbatch on\nup")
+	if err != nil {
+		return err
+	}
+	sockets := make(map[string]int)
+	for _, name := range []string{"gso0", "raw0"} {
+		fd, err := packetSocket(name)
+		if err == nil {
+			err = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1)
+		}
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		sockets[name] = fd
+	}
+	const room = 8 // segments on their way, fewer than the queues hold
+	flow := func(fd int, receive func(*atomic.Int64) error) (float64, error) {
+		n, err := flowing(fd, segment(), room*segmentData, segmentData, receive)
+		return n / 1e6, err
+	}
+	ours := func(d time.Duration) (float64, error) {
+		c, err := dial(w.socket, "/?records=off", []string{"ethfoo", "0", "rx"}, read(4, largest))
+		if err != nil {
+			return 0, err
+		}
+		defer c.conn.Close()
+		return flow(sockets["gso0"], func(received *atomic.Int64) error {
+			c.replied = func(n int) {
+				received.Add(int64((n-dataHeader)/(clonefs.BatchHeader+vnetHeader+segmentHead+segmentData)) * segmentData)
+			}
+			_, err := c.run(d)
+			return err
+		})
+	}
+	theirs := func(d time.Duration) (float64, error) {
+		return flow(sockets["raw0"], func(received *atomic.Int64) error {
+			p := make([]byte, 2048)
+			for until := time.Now().Add(d); time.Now().Before(until); {
+				for range segmentFrames {
+					n, err := unix.Read(t.raw, p)
+					if err != nil {
+						return err
+					}
+					received.Add(int64(n - segmentHead))
+				}
+			}
+			return nil
+		})
+	}
+	return b.compareIn("MB/s", "segments in", 1.0, ours, theirs)
 }
 
 // compare has ours and theirs take turns; each returns frames a second.
 func (b *bench) compare(name string, bound float64, ours, theirs func(time.Duration) (float64, error)) error {
+	return b.compareIn("/s", name, bound, ours, theirs)
+}
+
+func (b *bench) compareIn(unit, name string, bound float64, ours, theirs func(time.Duration) (float64, error)) error {
 	var mine, other, ratios []float64
 	for range b.rounds {
 		m, err := ours(b.time)
@@ -109,7 +208,7 @@ func (b *bench) compare(name string, bound float64, ours, theirs func(time.Durat
 		}
 		mine, other, ratios = append(mine, m), append(other, o), append(ratios, m/o)
 	}
-	b.line(name, fmt.Sprintf("%.0f/s", median(mine)), "tap", fmt.Sprintf("%.0f/s", median(other)), median(ratios), bound, false)
+	b.line(name, fmt.Sprintf("%.0f"+unit, median(mine)), "tap", fmt.Sprintf("%.0f"+unit, median(other)), median(ratios), bound, false)
 	return nil
 }
 
@@ -129,30 +228,10 @@ func newWire(socket string) (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	fs, err := clonefs.New(clonefs.Config{}, d)
+	w, err := newInterface(d, socket, fmt.Sprintf("connect %d\nqueue 1024\nup", benchType))
 	if err != nil {
 		return nil, err
 	}
-	root, err := fs.Attach()
-	if err != nil {
-		return nil, err
-	}
-	w := &wire{socket: socket}
-	if _, w.ctl, err = root.Walk([]string{"ethfoo", "clone"}); err != nil {
-		return nil, err
-	}
-	if _, _, err := w.ctl.Open(p9.ReadWrite); err != nil {
-		return nil, err
-	}
-	if err := w.say(fmt.Sprintf("connect %d\nqueue 1024\nup", benchType)); err != nil {
-		return nil, err
-	}
-	l, err := listen.Listen("unix!"+socket, listen.Options{})
-	if err != nil {
-		return nil, err
-	}
-	go server.New(fs, server.Config{}).Serve(l) // ends with the process
-
 	if w.raw, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
 		return nil, err
 	}
@@ -176,6 +255,34 @@ func newWire(socket string) (*wire, error) {
 	}
 	w.ours, err = packetSocket("ethfoo0")
 	return w, err
+}
+
+// newInterface makes interface 0 of a device, served at socket, and sends it control messages.
+func newInterface(d clonefs.Driver, socket, ctl string) (*wire, error) {
+	fs, err := clonefs.New(clonefs.Config{}, d)
+	if err != nil {
+		return nil, err
+	}
+	root, err := fs.Attach()
+	if err != nil {
+		return nil, err
+	}
+	w := &wire{socket: socket}
+	if _, w.ctl, err = root.Walk([]string{"ethfoo", "clone"}); err != nil {
+		return nil, err
+	}
+	if _, _, err := w.ctl.Open(p9.ReadWrite); err != nil {
+		return nil, err
+	}
+	if err := w.say(ctl); err != nil {
+		return nil, err
+	}
+	l, err := listen.Listen("unix!"+socket, listen.Options{})
+	if err != nil {
+		return nil, err
+	}
+	go server.New(fs, server.Config{}).Serve(l) // ends with the process
+	return w, nil
 }
 
 func (w *wire) say(text string) error {
@@ -203,9 +310,8 @@ func benchFrame(size int) []byte {
 // window is how many frames are on their way at most: fewer than our queue and the kernel's hold, so that none is lost.
 const window = 512
 
-// flow sends frames into fd, never more than a window ahead of what was received, until ctx ends.
-func flow(ctx context.Context, fd, size int, received *atomic.Int64) error {
-	f := benchFrame(size)
+// flow sends f into fd, never more than a window ahead of what was received, until ctx ends. Each f counts as each.
+func flow(ctx context.Context, fd int, f []byte, window, each int64, received *atomic.Int64) error {
 	for sent := int64(0); ctx.Err() == nil; {
 		if sent-received.Load() >= window {
 			time.Sleep(20 * time.Microsecond) // what is on its way lasts longer
@@ -214,18 +320,23 @@ func flow(ctx context.Context, fd, size int, received *atomic.Int64) error {
 		if _, err := unix.Write(fd, f); err != nil {
 			return err
 		}
-		sent++
+		sent += each
 	}
 	return nil
 }
 
 // under runs receive while frames flow into fd, and returns how many it received a second.
 func under(fd, size int, receive func(*atomic.Int64) error) (float64, error) {
+	return flowing(fd, benchFrame(size), window, 1, receive)
+}
+
+// flowing runs receive while f flows into fd, and returns how much it received a second.
+func flowing(fd int, f []byte, window, each int64, receive func(*atomic.Int64) error) (float64, error) {
 	var received atomic.Int64
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- flow(ctx, fd, size, &received) }()
+	go func() { ended <- flow(ctx, fd, f, window, each, &received) }()
 	begin := time.Now()
 	err := receive(&received)
 	took := time.Since(begin)
