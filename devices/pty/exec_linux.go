@@ -10,36 +10,16 @@ import (
 	"os/exec"
 	"os/user"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
-	"github.com/clone9p/clone9p/clonefs"
 	"github.com/clone9p/clone9p/internal/asuser"
 	"github.com/clone9p/clone9p/p9ext"
 	"github.com/hugelgupf/p9/linux"
 	"golang.org/x/sys/unix"
 )
-
-// A command is what exec started: the leader of a session whose controlling terminal is the slave.
-type command struct {
-	name  string
-	pid   int // and the session's number
-	owner clonefs.User
-
-	done chan struct{} // closed when it has ended; then:
-	end  string        // exit CODE or killed SIGNAL
-}
-
-func (c *command) running() bool {
-	select {
-	case <-c.done:
-		return false
-	default:
-		return true
-	}
-}
 
 // exec runs a command on the slave as the owner.
 func (p *Pair) exec(_ context.Context, argv []string) error {
@@ -58,7 +38,11 @@ func (p *Pair) exec(_ context.Context, argv []string) error {
 	}
 	p.mu.Lock()
 	held := p.held
+	if p.command != nil {
+		p.left = append(slices.DeleteFunc(p.left, (*command).forgotten), p.command)
+	}
 	p.command, p.held = c, nil
+	p.started++
 	p.mu.Unlock()
 	if held != nil {
 		held.Close() // now the command's end can be seen
@@ -91,13 +75,7 @@ func (p *Pair) start(argv []string) (*command, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, cannotRun(argv[0], err)
 	}
-	c := &command{name: argv[0], pid: cmd.Process.Pid, owner: p.owner, done: make(chan struct{})}
-	go func() { // ends with the command, which ends at the latest with the conversation, if it is the owner's to kill
-		cmd.Wait()
-		c.end = ending(cmd.ProcessState)
-		close(c.done)
-	}()
-	return c, nil
+	return watch(argv[0], cmd), nil
 }
 
 // cannotRun says why a command did not start.
@@ -110,47 +88,6 @@ func cannotRun(name string, err error) error {
 		return p9ext.Errorf(errno, "cannot run %s: it is no program (exec format error); is its first line #! and an interpreter?", quote(name))
 	}
 	return p9ext.Errorf(errno, "cannot run %s: %w", quote(name), errno)
-}
-
-// ending tells how a command ended.
-func ending(s *os.ProcessState) string {
-	ws, ok := s.Sys().(syscall.WaitStatus)
-	if ok && ws.Signaled() {
-		return "killed " + unix.SignalName(ws.Signal())
-	}
-	return "exit " + strconv.Itoa(s.ExitCode())
-}
-
-// hangupTime is how long a command has to end after SIGHUP.
-const hangupTime = 250 * time.Millisecond
-
-// kill waits a little for the command to end by itself, now that its terminal is gone, and then kills what there is of its session, as far as
-// the owner might.
-func (c *command) kill() {
-	session := func(s procStat) bool { return s.session == c.pid }
-	late := time.NewTimer(hangupTime)
-	defer late.Stop()
-	for waiting := true; waiting; {
-		if _, found := signalAll(session, c.owner, 0); !found {
-			break
-		}
-		select {
-		case <-late.C:
-			waiting = false
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-	// What is killed may have forked meanwhile: until nobody is left to kill.
-	for range 100 {
-		if sent, _ := signalAll(session, c.owner, unix.SIGKILL); sent == 0 {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
-	select {
-	case <-c.done:
-	case <-time.After(time.Second): // it has become somebody whom the owner may not kill; it is reaped when it ends
-	}
 }
 
 // A runAs is whom a command runs as.

@@ -50,6 +50,8 @@ type Pair struct {
 	joined  chan struct{}    // closed, and replaced, when a reader comes
 	held    *os.File         // our descriptor of the slave; nil while only others have it
 	command *command         // the last that exec started
+	left    []*command       // those before it of whose sessions something may still run
+	started int              // commands so far
 	closed  bool
 }
 
@@ -176,7 +178,10 @@ func errnoOf(err error) linux.Errno {
 func (p *Pair) Close() error {
 	p.mu.Lock()
 	p.closed = true
-	held, queues, c := p.held, p.queues, p.command
+	held, queues, commands := p.held, p.queues, p.left
+	if p.command != nil {
+		commands = append(commands, p.command)
+	}
 	p.held, p.queues = nil, nil
 	p.mu.Unlock()
 	p.cancel()
@@ -188,9 +193,7 @@ func (p *Pair) Close() error {
 		held.Close()
 	}
 	<-p.pumped
-	if c != nil {
-		c.kill()
-	}
+	killAll(commands, p.owner)
 	return err
 }
 
@@ -198,7 +201,11 @@ func (p *Pair) Close() error {
 func (p *Pair) pump() {
 	defer close(p.pumped)
 	buf := make([]byte, pumpBytes)
-	for p.awaitReader() {
+	for {
+		started, ok := p.awaitReader()
+		if !ok {
+			return
+		}
 		n, err := p.master.Read(buf)
 		if n > 0 && !p.deliver(buf[:n]) {
 			return
@@ -206,24 +213,25 @@ func (p *Pair) pump() {
 		switch {
 		case err == nil:
 		case errors.Is(err, syscall.EIO):
-			p.ended()
+			p.ended(started)
 		default: // closed; no other error is known
 			return
 		}
 	}
 }
 
-// awaitReader waits until somebody has rx or data open, and reports false when the conversation has ended before.
-func (p *Pair) awaitReader() bool {
+// awaitReader waits until somebody has rx or data open, and returns how many commands were started until then. It reports false when the
+// conversation has ended before.
+func (p *Pair) awaitReader() (started int, ok bool) {
 	for {
 		p.mu.Lock()
-		readers, joined := len(p.queues), p.joined
+		readers, joined, started := len(p.queues), p.joined, p.started
 		p.mu.Unlock()
 		if p.ctx.Err() != nil {
-			return false
+			return 0, false
 		}
 		if readers > 0 {
-			return true
+			return started, true
 		}
 		select {
 		case <-joined:
@@ -235,7 +243,10 @@ func (p *Pair) awaitReader() bool {
 // deliver gives b to every reader and waits until each has room for it. When the last one has left meanwhile the next that comes gets it. It
 // reports false when the conversation has ended before.
 func (p *Pair) deliver(b []byte) bool {
-	for p.awaitReader() {
+	for {
+		if _, ok := p.awaitReader(); !ok {
+			return false
+		}
 		p.mu.Lock()
 		queues := slices.Clone(p.queues)
 		p.mu.Unlock()
@@ -249,14 +260,20 @@ func (p *Pair) deliver(b []byte) bool {
 			return true
 		}
 	}
-	return false
 }
 
-// ended ends the readers: nobody has the slave any more, and we do not hold it, so a command has run. Then it is held for the next one.
-func (p *Pair) ended() {
+// ended ends the readers: nobody has the slave any more, and we do not hold it, so a command has run. Then it is held for the next one. started is
+// how many commands there were before that was seen: where one more has been started meanwhile, the slave is that one's, and so is the end.
+func (p *Pair) ended(started int) {
 	slave, err := p.openSlave()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.started != started {
+		if err == nil {
+			slave.Close()
+		}
+		return
+	}
 	for _, q := range p.queues {
 		q.CloseWithError(io.EOF)
 	}

@@ -595,6 +595,70 @@ func TestCloseKills(t *testing.T) {
 	waitUntil(t, "descriptors", func() bool { return openFiles(t) <= files })
 }
 
+// What an earlier command left in the background ends with the conversation too, and what such commands left nothing of is not kept as a zombie.
+func TestCloseKillsWhatEarlierCommandsLeft(t *testing.T) {
+	tt := terminal(t, me)
+	const leaves = `exec sh -c 'trap "" HUP; sleep 1000 </dev/null >/dev/null 2>&1 & echo pid $!'`
+	var left []int
+	for range 2 {
+		rx := tt.c.MustOpen(tt.dir+"/rx", p9.ReadOnly)
+		tt.say(leaves)
+		var pid int
+		if got := toEnd(t, rx); !strings.HasPrefix(got, "pid ") {
+			t.Fatalf("it says %q", got)
+		} else if _, err := fmt.Sscanf(got, "pid %d", &pid); err != nil {
+			t.Fatal(err)
+		}
+		left = append(left, pid)
+		waitUntil(t, "its end", func() bool { return strings.Contains(tt.text("status"), "\nexit 0\n") })
+		rx.Close()
+	}
+	tt.say("exec true")
+	var last int
+	waitUntil(t, "its end", func() bool {
+		s := tt.text("status")
+		_, rest, _ := strings.Cut(s, "\npid ")
+		_, err := fmt.Sscan(rest, &last)
+		return err == nil && strings.Contains(s, "\nexit 0\n")
+	})
+	waitUntil(t, "the last one to be reaped", func() bool { return syscall.Kill(last, 0) == syscall.ESRCH })
+	for _, pid := range left {
+		if _, ok := readStat(pid); !ok {
+			t.Errorf("process %d in the background has ended with its command", pid)
+		}
+	}
+	tt.ctl.Close()
+	for _, pid := range left {
+		waitUntil(t, "the end of what is in the background", func() bool { _, ok := readStat(pid); return !ok })
+	}
+}
+
+// A command that begins as soon as the one before has ended has an end of its own, however far the pump is with the former's.
+func TestCommandsInARow(t *testing.T) {
+	tt := terminal(t, me)
+	ended := func() bool { return strings.Contains(tt.text("status"), " ended ") }
+	tx := tt.c.MustOpen(tt.dir+"/tx", p9.WriteOnly)
+	for range 50 {
+		before := tt.c.MustOpen(tt.dir+"/rx", p9.ReadOnly)
+		tt.say("exec true")
+		waitUntil(t, "its end", ended)
+		tt.say("exec cat")
+		rx := tt.c.MustOpen(tt.dir+"/rx", p9.ReadOnly)
+		write(t, tx, "x\n")
+		if got := until(t, rx, "x\r\nx\r\n"); got != "x\r\nx\r\n" {
+			t.Fatalf("read %q", got)
+		}
+		tt.say("eof")
+		if got := toEnd(t, rx); got != "" {
+			t.Fatalf("then read %q", got)
+		}
+		toEnd(t, before)
+		waitUntil(t, "its end", ended)
+		before.Close()
+		rx.Close()
+	}
+}
+
 // SIGHUP is what a program gets first, with time to say goodbye.
 func TestCloseHangsUp(t *testing.T) {
 	tt := terminal(t, me)
