@@ -206,7 +206,7 @@ func (p *Pair) pump() {
 		if !ok {
 			return
 		}
-		n, err := p.master.Read(buf)
+		n, err := p.take(buf)
 		if n > 0 && !p.deliver(buf[:n]) {
 			return
 		}
@@ -218,6 +218,33 @@ func (p *Pair) pump() {
 			return
 		}
 	}
+}
+
+// take waits for output and takes all that lies there, as far as it fits: the kernel gives 4 KiB at a time, and readers are better woken once.
+func (p *Pair) take(buf []byte) (n int, err error) {
+	closed := p.raw.Read(func(fd uintptr) bool {
+		for n < len(buf) {
+			var m int
+			m, err = unix.Read(int(fd), buf[n:])
+			if err == unix.EINTR {
+				continue
+			}
+			if err != nil || m <= 0 {
+				break
+			}
+			n += m
+		}
+		return n > 0 || err != unix.EAGAIN
+	})
+	switch {
+	case n > 0: // what came behind it will be met again
+		return n, nil
+	case closed != nil:
+		return 0, closed
+	case err == nil:
+		return 0, io.EOF // is not known to happen
+	}
+	return 0, err
 }
 
 // awaitReader waits until somebody has rx or data open, and returns how many commands were started until then. It reports false when the

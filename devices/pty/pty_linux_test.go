@@ -210,15 +210,15 @@ func TestKeysAndLines(t *testing.T) {
 	tt := terminal(t, me)
 	rx, tx := tt.c.MustOpen(tt.dir+"/rx", p9.ReadOnly), tt.c.MustOpen(tt.dir+"/tx", p9.WriteOnly)
 	slave := tt.slave()
-	for _, key := range []string{"a", "b", "\x7f"} {
+	for _, key := range []string{"a", "b"} {
 		write(t, tx, key)
-		want := key
-		if key == "\x7f" {
-			want = "\b \b"
-		}
-		if got, err := read(t, rx); got != want || err != nil {
+		if got, err := read(t, rx); got != key || err != nil {
 			t.Errorf("the echo of %q is %q, %v", key, got, err)
 		}
+	}
+	write(t, tx, "\x7f") // the kernel shows a character that is taken back in three steps
+	if got := until(t, rx, " \b"); got != "\b \b" {
+		t.Errorf("the echo of an erasure is %q", got)
 	}
 	write(t, tx, "\n")
 	if got, err := read(t, rx); got != "\r\n" || err != nil {
