@@ -68,7 +68,7 @@ func fatal(err error) {
 
 // prepare makes the machine fit for cases: file systems, modules, network, the shell's commands.
 func prepare() error {
-	for _, m := range []struct{ fs, dir string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/tmp"}} {
+	for _, m := range []struct{ fs, dir string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"devpts", "/dev/pts"}, {"tmpfs", "/tmp"}} {
 		if err := os.MkdirAll(m.dir, 0o755); err != nil {
 			return err
 		}

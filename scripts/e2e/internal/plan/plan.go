@@ -69,6 +69,12 @@ var Cases = []Case{
 	{Name: "threads-128k", What: "four threads on one descriptor, buffers of 128 KiB", SmallToo: true},
 	{Name: "threads-1m", What: "four threads on one descriptor, buffers of 1 MiB", SmallToo: true},
 
+	{Name: "pty-keys", What: "the echo of each key comes out of one read of a terminal; its window has a size"},
+	{Name: "pty-killed-reader", What: "killed readers of a terminal lose nothing"},
+	{Name: "pty-shell", What: "cat rx &, echo > tx with a shell on the terminal; its exit status", Only: Linux},
+	{Name: "pty-screen", What: "an editor on a terminal is started, resized and left", Only: Linux},
+	{Name: "pty-twenty", What: "twenty terminals at once, each by itself", Only: Linux},
+
 	{Name: "unix", What: "the README's line mounts a server on the same machine; two users are each themselves", Only: Linux},
 	{Name: "users", What: "trust, access=user: each user has conversations of his own, closed to others", Only: Linux},
 	{Name: "users-nobody", What: "nobody, access=any: whoever can attach shares them", Identity: "nobody"},
