@@ -24,6 +24,8 @@ func serve(name, socket string) error {
 			return err
 		}
 		return srv.Serve(l)
+	case "pty":
+		return newPty(socket)
 	case "p9":
 		fs, err := newTree()
 		if err != nil {
