@@ -34,7 +34,11 @@ func (f Format) Decode(dst []float32, src []byte) (n, bad int) {
 			decodeInt(dst, src, f)
 		}
 	case SignedBig, UnsignedLittle, UnsignedBig:
-		decodeInt(dst, src, f)
+		if f.Bits == 8 && f.Encoding != SignedBig {
+			decodeU8(dst, src)
+		} else {
+			decodeInt(dst, src, f)
+		}
 	case Float:
 		if f.Bits == 64 {
 			bad = decodeF64(dst, src)
@@ -87,6 +91,13 @@ func (f Format) SilenceByte() (b byte, ok bool) {
 		return linearToMuLaw(0), true
 	}
 	return 0, true
+}
+
+func decodeU8(dst []float32, src []byte) {
+	const scale = 1.0 / (1 << 7)
+	for i := range min(len(dst), len(src)) {
+		dst[i] = float32(int8(src[i]^0x80)) * scale
+	}
 }
 
 func decodeS16(dst []float32, src []byte) {
