@@ -290,3 +290,17 @@ func encodeLaw(dst []byte, src []float32, law func(int) byte) (bad int) {
 	}
 	return bad
 }
+
+// Clean makes silence of what is no sound in x, as Decode does, and returns how many samples those were.
+func Clean(x []float32) (bad int) {
+	low, high := math.Float32bits(quietest), math.Float32bits(Loudest)
+	for i, v := range x {
+		if a := math.Float32bits(v) &^ (1 << 31); a-low > high-low {
+			x[i] = 0
+			if a > high {
+				bad++
+			}
+		}
+	}
+	return bad
+}
