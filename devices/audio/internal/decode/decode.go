@@ -182,7 +182,7 @@ func (s *Stream) keep() int {
 	case coded:
 		return maxCoded
 	case playing:
-		if s.room() == 0 {
+		if s.room() <= 0 {
 			return 0
 		}
 		size := s.samples.format.FrameBytes()
@@ -282,7 +282,7 @@ func (s *Stream) finish() {
 		return
 	}
 	s.advance()
-	if s.state == coded || s.state == failed || s.state == playing && s.room() == 0 && s.in.Len() > 0 {
+	if s.state == coded || s.state == failed || s.state == playing && s.room() <= 0 && s.in.Len() > 0 {
 		return
 	}
 	switch {
