@@ -57,7 +57,7 @@ func mp3File(t testing.TB, word string, frames int, options ...string) []byte {
 
 // FLAC gives what was encoded, to the bit, however it is cut.
 func TestFLACFiles(t *testing.T) {
-	for _, word := range []string{"s8c1r8000", "s16c2r44100", "s16c1r22050", "s24c2r96000", "s16c6r48000", "s12c2r44100", "s16c8r48000", "s20c3r32000"} {
+	for _, word := range []string{"s8c1r8000", "s16c2r44100", "s16c1r22050", "s24c2r96000", "s16c6r48000", "s16c8r48000", "s24c3r32000"} {
 		f := format(t, word)
 		frames := 30000
 		data := encode(f, tones(frames, f.Channels, f.Rate))
@@ -102,7 +102,10 @@ func TestVorbisFiles(t *testing.T) {
 		f := format(t, word)
 		for _, frames := range []int{1, 100, 5000, 60000} {
 			file := vorbisFile(t, word, frames)
-			l := layoutOf(f.Channels) // oggdec gives the channels in the order of WAV
+			var l layout
+			if f.Channels > 2 {
+				l = speakersLayout(vorbisOrder[f.Channels]) // oggdec gives the channels in this order
+			}
 			want := decoded(f, run(t, file, "oggdec", "--quiet", "--raw", "-o", "-", "-"), l)
 			if n := len(want) / min(2, f.Channels); n != frames {
 				t.Fatalf("oggdec gives %d frames of %d", n, frames)

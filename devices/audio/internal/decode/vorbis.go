@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/bits"
 	"strings"
 
 	"github.com/jfreymuth/vorbis"
@@ -72,10 +71,11 @@ func playVorbis(r *bufio.Reader, d *decoding) error {
 		case headers == 1 && isComment(packet):
 			headers = 2 // the library would believe how many there are
 		case headers == 2 && strings.HasPrefix(string(packet), "\x05vorbis"):
-			if err := checkSetup(packet[7:]); err != nil {
+			tables, err := saneSetup(packet[7:])
+			if err != nil {
 				return err
 			}
-			if err := v.dec.ReadHeader(packet); err != nil {
+			if err := v.dec.ReadHeader(append(packet[:7:7], tables...)); err != nil {
 				return err
 			}
 			v.buf = make([]float32, v.dec.BufferSize())
@@ -201,97 +201,4 @@ func (v *vorbisDecoder) pageEnd(o *oggReader) error {
 		v.position = v.granule
 	}
 	return nil
-}
-
-// checkSetup looks at the codebooks of a setup head before the library does, which believes what they say: a book of no entries makes it
-// wait for ever, and one of 2^24 takes all memory. Vorbis I, 3.2.1.
-func checkSetup(packet []byte) error {
-	b := bitReader{data: packet}
-	wrong := func(i int) error { return fmt.Errorf("codebook %d makes no sense", i) }
-	total := 0
-	for i := range int(b.read(8)) + 1 {
-		if b.read(24) != 0x564342 {
-			return wrong(i)
-		}
-		dimensions, entries := int(b.read(16)), int(b.read(24))
-		if dimensions < 1 || entries < 2 { // of a single entry the library knows nothing
-			return wrong(i)
-		}
-		if total += entries * dimensions; total > 1<<21 || entries > 1<<17 {
-			return fmt.Errorf("codebook %d is larger than any encoder makes", i)
-		}
-		if b.read(1) == 0 {
-			sparse, used := b.read(1) == 1, 0
-			for range entries {
-				if !sparse || b.read(1) == 1 {
-					b.read(5)
-					used++
-				}
-			}
-			if used == 0 {
-				return wrong(i)
-			}
-		} else {
-			b.read(5)
-			for n := 0; n < entries; {
-				number := int(b.read(bits.Len(uint(entries - n))))
-				if number == 0 && b.short || n+number > entries {
-					return wrong(i)
-				}
-				n += number
-			}
-		}
-		switch lookup := b.read(4); lookup {
-		case 0:
-		case 1, 2:
-			b.read(32)
-			b.read(32)
-			width := int(b.read(4)) + 1
-			b.read(1)
-			values := entries * dimensions
-			if lookup == 1 {
-				values = lookupValues(entries, dimensions)
-			}
-			for range values {
-				b.read(width)
-			}
-		default:
-			return wrong(i)
-		}
-		if b.short {
-			return errors.New("its tables are cut off")
-		}
-	}
-	return nil
-}
-
-// lookupValues is the largest number whose power of dimensions is not more than entries.
-func lookupValues(entries, dimensions int) int {
-	for n := 1; ; n++ {
-		power := 1
-		for range dimensions {
-			if power *= n + 1; power > entries {
-				return n
-			}
-		}
-	}
-}
-
-// A bitReader reads bits as Vorbis packs them, the low one first. Behind the end are zeros, and short.
-type bitReader struct {
-	data  []byte
-	at    int // in bits
-	short bool
-}
-
-func (b *bitReader) read(n int) (v uint32) {
-	for i := range n {
-		if b.at>>3 >= len(b.data) {
-			b.short = true
-			return 0
-		}
-		v |= uint32(b.data[b.at>>3]>>(b.at&7)&1) << i
-		b.at++
-	}
-	return v
 }
