@@ -218,7 +218,6 @@ func cuts() map[string]func() int {
 		"bytes":   func() int { return 1 },
 		"sevens":  func() int { return 7 },
 		"random":  func() int { return 1 + random.IntN(5000) },
-		"uneven":  func() int { return 1 + random.IntN(13) },
 		"of 4096": func() int { return 4096 },
 	}
 }

@@ -163,10 +163,10 @@ func TestDamageWithinMP3(t *testing.T) {
 // A stream is full when it holds what it may, and of everything else too it holds little, whatever a head claims.
 func TestWhatIsHeldIsBounded(t *testing.T) {
 	f := pcm.Default
-	data := encode(f, tones(200000, 2, 44100))
-	ogg := vorbisFile(t, "s16c2r44100", 200000)
+	data := encode(f, tones(60000, 2, 44100))
+	ogg := vorbisFile(t, "s16c2r44100", 120000)
 	for name, file := range map[string][]byte{"raw": data, "wav": wavFile(f, data), "flac": flacFile(t, f, data), "vorbis": ogg,
-		"mp3": mp3File(t, "s16c2r44100", 200000)} {
+		"mp3": mp3File(t, "s16c2r44100", 80000)} {
 		t.Run(name, func(t *testing.T) {
 			const hold = 50 * time.Millisecond
 			l := listen(t, Config{Hold: hold})
