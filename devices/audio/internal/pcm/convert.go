@@ -100,7 +100,8 @@ func decodeU8(dst []float32, src []byte) {
 	}
 }
 
-func decodeS16(dst []float32, src []byte) {
+// plainS16 is decodeS16 where there is no assembly for it, and for what that leaves.
+func plainS16(dst []float32, src []byte) {
 	const scale = 1.0 / (1 << 15)
 	for len(dst) >= 4 && len(src) >= 8 {
 		v := binary.LittleEndian.Uint64(src)

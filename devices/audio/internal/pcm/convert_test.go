@@ -85,6 +85,23 @@ func TestDecodeIsTheNaiveDecoder(t *testing.T) {
 	}
 }
 
+func TestPlainS16(t *testing.T) {
+	for n := range 40 {
+		src := make([]byte, 2*n)
+		for i := range src {
+			src[i] = byte(37 * i)
+		}
+		got, want := make([]float32, n), make([]float32, n)
+		plainS16(got, src)
+		Default.Decode(want, src)
+		for i := range want {
+			if got[i] != want[i] {
+				t.Fatalf("sample %d of %d is %v, want %v", i, n, got[i], want[i])
+			}
+		}
+	}
+}
+
 // Of what float32 can hold nothing is lost on the way there and back.
 func TestIntegersComeBack(t *testing.T) {
 	for _, f := range integers() {

@@ -1,10 +1,11 @@
 package resample
 
-// The sums of products that all the time goes into. Several sums run side by side, since an addition takes four times as long as the
-// next can wait. h is a multiple of 8 long.
+// The sums of products that all the time goes into. On amd64 there are faster ones in assembly, which are held against these.
+//
+// Several sums run side by side, since an addition takes four times as long as until the next may begin.
 
-// dotMono is the sum of h[i]*x[i]; x is as long as h.
-func dotMono(h, x []float32) float32 {
+// plainMono is dotMono.
+func plainMono(h, x []float32) float32 {
 	var a, b, c, d float32
 	for len(h) >= 8 && len(x) >= 8 {
 		a += h[0] * x[0]
@@ -20,8 +21,8 @@ func dotMono(h, x []float32) float32 {
 	return (a + b) + (c + d)
 }
 
-// dotStereo is dotMono for both channels of x, which is twice as long as h.
-func dotStereo(h, x []float32) (left, right float32) {
+// plainStereo is dotStereo.
+func plainStereo(h, x []float32) (left, right float32) {
 	var la, lb, lc, ld, ra, rb, rc, rd float32
 	for len(h) >= 4 && len(x) >= 8 {
 		la += h[0] * x[0]

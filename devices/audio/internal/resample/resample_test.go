@@ -302,7 +302,7 @@ func TestResamplersOfOneRatioShareTheirFilter(t *testing.T) {
 
 func TestSumsOfProducts(t *testing.T) {
 	for n := 8; n <= 200; n += 8 {
-		h, x := noise(1, n), noise(2, 2*n)
+		h, x := noise(1, n), noise(2, 2*n+1)[1:] // of no alignment
 		var mono, left, right float64
 		for i := range n {
 			mono += float64(h[i]) * float64(x[i])
@@ -314,10 +314,14 @@ func TestSumsOfProducts(t *testing.T) {
 				t.Errorf("%s of %d is %v, want %v", name, n, got, want)
 			}
 		}
-		near("dotMono", dotMono(h, x[:n]), mono)
-		l, r := dotStereo(h, x)
-		near("dotStereo left", l, left)
-		near("dotStereo right", r, right)
+		for name, f := range map[string]func(h, x []float32) float32{"dotMono": dotMono, "plainMono": plainMono} {
+			near(name, f(h, x[:n]), mono)
+		}
+		for name, f := range map[string]func(h, x []float32) (float32, float32){"dotStereo": dotStereo, "plainStereo": plainStereo} {
+			l, r := f(h, x)
+			near(name+" left", l, left)
+			near(name+" right", r, right)
+		}
 		near("dotStrided", dotStrided(h, x[1:], 2), right)
 	}
 }
@@ -367,3 +371,29 @@ func ExampleBank_New() {
 	// taken 441 put 446 owed 34
 	// put 34 owed 0
 }
+
+func BenchmarkDot(b *testing.B) {
+	h, x := noise(1, taps), noise(2, 2*taps)
+	b.Run("stereo", func(b *testing.B) {
+		for b.Loop() {
+			sink, _ = dotStereo(h, x)
+		}
+	})
+	b.Run("stereo, plain", func(b *testing.B) {
+		for b.Loop() {
+			sink, _ = plainStereo(h, x)
+		}
+	})
+	b.Run("mono", func(b *testing.B) {
+		for b.Loop() {
+			sink = dotMono(h, x[:taps])
+		}
+	})
+	b.Run("mono, plain", func(b *testing.B) {
+		for b.Loop() {
+			sink = plainMono(h, x[:taps])
+		}
+	})
+}
+
+var sink float32

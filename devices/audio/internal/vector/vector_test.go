@@ -48,6 +48,17 @@ func TestLoopsAreTheNaiveOnes(t *testing.T) {
 				dst[2*i+1] += src[i] * float64(float32(-0.2))
 			}
 		}},
+		{"plainAdd", 1, func(dst, src []float32) { plainAdd(dst[:len(src)], src, 0.7, -0.2) }, func(dst, src []float64) {
+			for i := range src {
+				dst[i] += src[i] * float64([]float32{0.7, -0.2}[i%2])
+			}
+		}},
+		{"plainAddMono", 1, func(dst, src []float32) { plainAddMono(dst[:2*len(src)], src, 0.7, -0.2) }, func(dst, src []float64) {
+			for i := range src {
+				dst[2*i] += src[i] * float64(float32(0.7))
+				dst[2*i+1] += src[i] * float64(float32(-0.2))
+			}
+		}},
 		{"RampStereo", 2, func(dst, src []float32) { RampStereo(dst, src, left, right) }, func(dst, src []float64) {
 			for i := range len(src) / 2 {
 				dst[2*i] += src[2*i] * ramp(left, i, len(src)/2)
@@ -133,6 +144,12 @@ func TestPeakAndEnergyAreTheNaiveOnes(t *testing.T) {
 		if l, r := PeakStereo(s); float64(l) != peak[0] || float64(r) != peak[1] {
 			t.Fatalf("PeakStereo of %d is %v, %v, want %v", n, l, r, peak)
 		}
+		if l, r := plainPeak(s); float64(max(l, r)) != whole {
+			t.Fatalf("plainPeak of %d is %v, %v, want %v", n, l, r, whole)
+		}
+		if l, r := plainEnergy(s[:n&^1]); math.Abs(float64(l)-energy[0]) > 1e-4 || math.Abs(float64(r)-energy[1]) > 1e-4 {
+			t.Fatalf("plainEnergy of %d is %v, %v, want %v", n, l, r, energy)
+		}
 		l, r := EnergyStereo(s)
 		for c, got := range []float64{l, r} {
 			if math.Abs(got-energy[c]) > 1e-6*(1+energy[c]) {
@@ -164,7 +181,7 @@ func BenchmarkLoops(b *testing.B) {
 		{"AddStereo", func() { AddStereo(dst, src, 1e-9, 2e-9) }},
 		{"AddMono", func() { AddMono(dst, src[:480], 1e-9, 2e-9) }},
 		{"RampStereo", func() { RampStereo(dst, src, Ramp{0, 1e-9}, Ramp{1e-9, 0}) }},
-		{"Scale", func() { Scale(dst, 1) }},
+		{"Scale", func() { Scale(dst, minus) }},
 		{"PeakStereo", func() { sink, _ = PeakStereo(src) }},
 		{"EnergyStereo", func() { l, _ := EnergyStereo(src); sink = float32(l) }},
 	} {
@@ -178,4 +195,4 @@ func BenchmarkLoops(b *testing.B) {
 	}
 }
 
-var sink float32
+var sink, minus float32 = 0, -1
