@@ -2,7 +2,9 @@ package main
 
 import (
 	"io"
+	stdlog "log"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -33,4 +35,17 @@ func newLogger(w io.Writer, format, level string) (zerolog.Logger, error) {
 		return zerolog.Nop(), usagef("--log-format %s: want %s", format, logFormats)
 	}
 	return zerolog.New(w).Level(l).With().Timestamp().Logger(), nil
+}
+
+// logLibraries has what libraries print by Go's standard logger (the FLAC decoder does, at every frame of a rare rate) in l, at level debug.
+func logLibraries(l zerolog.Logger) {
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(libraryLog{l})
+}
+
+type libraryLog struct{ zerolog.Logger }
+
+func (l libraryLog) Write(p []byte) (int, error) {
+	l.Debug().Msg(strings.TrimSuffix(string(p), "\n"))
+	return len(p), nil
 }

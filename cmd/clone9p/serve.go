@@ -96,6 +96,7 @@ func (a *app) serve(ctx context.Context, o *serveOptions, ks []kind) error {
 	if err != nil {
 		return err
 	}
+	logLibraries(log)
 	if err := o.check(); err != nil {
 		return err
 	}

@@ -39,9 +39,9 @@ func TestWhatCannotBePlayed(t *testing.T) {
 		{"truncated FLAC", flac[:len(flac)/2], "FLAC: the file ends within frame 1", 8000},
 		{"FLAC cut in its head", flac[:20], "FLAC: the file ends within its head", 0},
 		{"damaged FLAC", damaged(flac, len(flac)/2), "FLAC: frame 1", 8000},
-		{"truncated Vorbis", ogg[:len(ogg)/2], "Vorbis: the file ends before its last page", 1000},
-		{"Vorbis cut in its head", ogg[:100], "Vorbis: the file ends before its last page", 0},
-		{"damaged Vorbis", damaged(ogg, len(ogg)*3/4), "Vorbis: a page is damaged: its checksum is wrong", 1000},
+		{"truncated Vorbis", ogg[:len(ogg)/2], "vorbis: the file ends before its last page", 1000},
+		{"Vorbis cut in its head", ogg[:100], "vorbis: the file ends before its last page", 0},
+		{"damaged Vorbis", damaged(ogg, len(ogg)*3/4), "vorbis: a page is damaged: its checksum is wrong", 1000},
 		{"truncated MP3", mp3[:len(mp3)/2+7], "MP3: the file ends within a frame", 20000},
 		{"an MP3 of MPEG 2.5", mp3File(t, "s16c1r8000", 9000), "MP3: MPEG 2.5 is not played", 0},
 		{"truncated WAV", wav[:1000], "WAV: the file ends 3044 bytes before its header says", 239},
@@ -57,9 +57,9 @@ func TestWhatCannotBePlayed(t *testing.T) {
 		{"AIFF", append([]byte("FORM\x00\x10\x00\x00AIFF"), data...), "this is an AIFF file", 0},
 		{"MP4", append([]byte("\x00\x00\x00\x20ftypM4A "), data...), "this is an MP4 file", 0},
 		{"Matroska", append([]byte("\x1aE\xdf\xa3\x01\x00\x00\x00"), data...), "this is a Matroska or WebM file", 0},
-		{"Opus", oggPage(oggFirst, 0, []byte("OpusHead\x01\x02\x38\x01\x80\xbb\x00\x00\x00\x00\x00")), "Vorbis: the file ends before", 0},
+		{"Opus", oggPage(oggFirst, 0, []byte("OpusHead\x01\x02\x38\x01\x80\xbb\x00\x00\x00\x00\x00")), "vorbis: the file ends before", 0},
 		{"Opus, and a page behind", append(oggPage(oggFirst, 0, []byte("OpusHead\x01\x02\x38\x01\x80\xbb\x00\x00\x00\x00\x00")),
-			oggPage(0, 0, []byte("OpusTags"))...), "Vorbis: the Ogg file holds Opus instead", 0},
+			oggPage(0, 0, []byte("OpusTags"))...), "vorbis: the Ogg file holds Opus instead", 0},
 	} {
 		for name, cut := range cuts() {
 			t.Run(test.name+"/"+name, func(t *testing.T) {

@@ -18,9 +18,9 @@ func decodeVorbis(r *bufio.Reader, d *decoding) error {
 	if err := playVorbis(r, d); err == errStopped {
 		return err
 	} else if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("Vorbis: the file ends before its last page")
+		return errors.New("vorbis: the file ends before its last page")
 	} else if err != nil {
-		return fmt.Errorf("Vorbis: %w", err)
+		return fmt.Errorf("vorbis: %w", err)
 	}
 	return nil
 }
