@@ -259,3 +259,24 @@ func TestWAVLengthsThatLie(t *testing.T) {
 		}
 	}
 }
+
+// In a WAV file that does not say how long it is, what looks like the beginning of another is looked at to the end, and is samples if it
+// is none; wherever in a frame it stands.
+func TestSamplesThatLookLikeTheNextWAV(t *testing.T) {
+	for _, word := range []string{"u8c1r8000", "s16c2r44100", "s24c2r44100", "s16c6r48000", "f32c8r48000"} {
+		f := format(t, word)
+		for at := range f.FrameBytes() {
+			data := make([]byte, 20*f.FrameBytes())
+			copy(data[f.FrameBytes()+at:], "RIFFxxxxWAVX")
+			copy(data[len(data)-3:], "RIF")
+			want := decoded(f, data, layoutOf(f.Channels))
+			file := wavFile(f, data)
+			binary.LittleEndian.PutUint32(file[40:], 0xffffffff)
+			for name, cut := range cuts() {
+				t.Run(fmt.Sprintf("%s/%d/%s", word, at, name), func(t *testing.T) {
+					same(t, play(t, file, cut), Sound{min(2, f.Channels), f.Rate}, want)
+				})
+			}
+		}
+	}
+}

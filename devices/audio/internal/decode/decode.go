@@ -186,8 +186,8 @@ func (s *Stream) keep() int {
 			return 0
 		}
 		size := s.samples.format.FrameBytes()
-		if s.samples.file && s.samples.left == unknownSize { // the head of a next file is looked for, 12 bytes
-			size *= (12 + size - 1) / size
+		if s.samples.file && s.samples.left == unknownSize { // the head of a next file, 12 bytes, may begin within a frame
+			size *= (12+size-1)/size + 1
 		}
 		return size
 	case failed:
