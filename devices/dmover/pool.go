@@ -1,0 +1,319 @@
+package dmover
+
+import (
+	"errors"
+	"io"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/clone9p/clone9p/devices/dmover/internal/engine"
+	"github.com/clone9p/clone9p/p9ext"
+	"github.com/hugelgupf/p9/linux"
+)
+
+const (
+	piece     = 1 << 20  // bytes of a request that are done before another session's turn
+	smallWork = 64 << 10 // bytes in all that are not worth a worker
+	splitWork = 8 << 20  // bytes from which a map over memory is parted among the processors
+)
+
+// A pool does the work of all sessions, a piece of one session after a piece of the next. Its workers come when there is work and go when there is none.
+//
+//	sessions with work   [ s0 | s1 | s2 ]   a worker takes the first, does a piece of its first task, and puts it behind the others
+//	tasks of a session   [ t0 | t1 ]        likewise
+type pool struct {
+	mu      sync.Mutex // guards all below, and tasks, queued and running of every session
+	ring    []*Session // that have tasks, each once
+	workers int
+	max     int // workers at most: one a processor, and one for each piece that is stuck in a session that has ended
+	tasks   int // that wait or run, of all sessions
+}
+
+func newPool() *pool { return &pool{max: runtime.GOMAXPROCS(0)} }
+
+// A task is a part of a request: bytes at to end of each operand.
+type task struct {
+	r       *request
+	at, end int64
+}
+
+// start has a request done. It may be done, and answered, when start returns.
+func (p *pool) start(r *request) {
+	if r.f.Outputs == 0 {
+		r.fold = r.backend.Fold(r.imm)
+	}
+	memory := r.out.file == nil && !slices.ContainsFunc(r.in, func(o operand) bool { return o.file != nil })
+	parts := int64(1)
+	if memory && r.f.Outputs == 1 && r.n >= splitWork && r.backend.Name != engine.Generic {
+		parts = int64(runtime.GOMAXPROCS(0))
+	}
+	s := r.s
+	p.mu.Lock()
+	if memory && r.n*int64(len(r.in)+r.f.Outputs) <= smallWork && p.tasks == 0 && !s.closed { // and nobody waits for a turn
+		p.mu.Unlock()
+		t := task{r: r, end: r.n}
+		t.step(nil)
+		s.finish(r)
+		return
+	}
+	defer p.mu.Unlock()
+	if s.closed {
+		r.release()
+		return
+	}
+	r.parts.Store(int32(parts))
+	for i := range parts {
+		s.tasks = append(s.tasks, &task{r, r.n * i / parts, r.n * (i + 1) / parts})
+	}
+	p.tasks += int(parts)
+	p.enqueue(s)
+	for p.workers < min(p.max, p.tasks) {
+		p.workers++
+		go p.work() // ends when there is no work
+	}
+}
+
+// enqueue puts s behind the others, if it has tasks and is not there. p.mu is held.
+func (p *pool) enqueue(s *Session) {
+	if !s.queued && len(s.tasks) > 0 {
+		s.queued = true
+		p.ring = append(p.ring, s)
+	}
+}
+
+// work is a worker.
+func (p *pool) work() {
+	var room scratch
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.ring) > 0 && p.workers <= p.max {
+		s := p.ring[0]
+		p.ring = slices.Delete(p.ring, 0, 1)
+		s.queued = false
+		t := s.tasks[0]
+		s.tasks = slices.Delete(s.tasks, 0, 1)
+		p.enqueue(s)
+		s.running++
+		p.mu.Unlock()
+
+		more := t.step(&room)
+
+		p.mu.Lock()
+		s.running--
+		switch {
+		case s.closed:
+			p.tasks--
+			if t.r.parts.Add(-1) == 0 {
+				t.r.release()
+			}
+			if s.stuck > 0 && s.running < s.stuck { // one that close did not wait for
+				s.stuck--
+				p.max--
+			}
+			if s.running == 0 {
+				close(s.idle)
+			}
+		case more:
+			s.tasks = append(s.tasks, t)
+			p.enqueue(s)
+		default:
+			p.tasks--
+			if t.r.parts.Add(-1) == 0 {
+				p.mu.Unlock()
+				s.finish(t.r)
+				p.mu.Lock()
+			}
+		}
+	}
+	p.workers--
+}
+
+// drop takes the tasks of a session away and lets no more in. The channel is closed when no piece of it is being worked on.
+func (p *pool) drop(s *Session) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.closed = true
+	p.tasks -= len(s.tasks)
+	for _, t := range s.tasks {
+		if t.r.parts.Add(-1) == 0 {
+			t.r.release()
+		}
+	}
+	s.tasks = nil
+	if s.queued {
+		p.ring = slices.DeleteFunc(p.ring, func(o *Session) bool { return o == s })
+		s.queued = false
+	}
+	if s.running == 0 {
+		close(s.idle)
+	}
+	return s.idle
+}
+
+// abandon lets others work in the place of what hangs in s.
+func (p *pool) abandon(s *Session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.stuck = s.running
+	p.max += s.stuck
+	for p.workers < min(p.max, p.tasks) {
+		p.workers++
+		go p.work()
+	}
+}
+
+// A scratch is the memory through which the bytes of files pass.
+type scratch struct{ bufs [numInputs + 1][]byte }
+
+func (s *scratch) room(i, n int) []byte {
+	if cap(s.bufs[i]) < n {
+		s.bufs[i] = make([]byte, n)
+	}
+	return s.bufs[i][:n]
+}
+
+// step does a piece of the task and reports whether there is more to do. room may be nil where no file takes part and the task is small.
+func (t *task) step(room *scratch) (more bool) {
+	r := t.r
+	if t.at == t.end && r.n > 0 || r.failure() != nil {
+		return false
+	}
+	n, done, err := t.piece(room)
+	t.at += n
+	r.done.Add(n)
+	if err != nil {
+		r.fail(err)
+		return false
+	}
+	return !done && t.at < t.end
+}
+
+// piece does the next bytes; done says that the rest cannot matter.
+func (t *task) piece(room *scratch) (n int64, done bool, err error) {
+	r := t.r
+	left := t.end - t.at
+	if r.kernel && left > 0 {
+		n, err, ok := r.kernelPiece(t.at, left)
+		if ok {
+			return n, false, r.stopped(t.at+n, err)
+		}
+		r.kernel = false // the file system will not; the only task of the request knows
+	}
+	size := int(min(left, piece))
+	var views [numInputs][]byte
+	in := views[:len(r.in)]
+	for k, o := range r.in {
+		if o.file == nil {
+			continue
+		}
+		p := room.room(k, size)
+		if m, err := o.file.readAt(p, o.off+t.at); m < size {
+			if err == nil || err == io.EOF {
+				return 0, false, p9ext.Errorf(linux.EIO, "%s ended after %d bytes: the file was made shorter", o.buffer.name(), t.at+int64(m))
+			}
+			return 0, false, r.stopped(t.at, p9ext.Errorf(errnoOf(err), "cannot read %s: %w", o.buffer.name(), errnoOf(err)))
+		}
+		in[k] = p
+	}
+	var out []byte
+	if r.f.Outputs == 1 && r.out.file != nil || r.f.Outputs == 2 {
+		if room == nil {
+			room = new(scratch)
+		}
+		out = room.room(numInputs, r.f.Outputs*size)
+	}
+	done, err = t.compute(in, out, size)
+	if err == nil && r.out.file != nil {
+		err = r.write(out, t.at, size)
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	return int64(size), done, nil
+}
+
+// compute does size bytes. in has those of files, and gets those of memory; out is nil where the output is memory and can be made in place.
+func (t *task) compute(in [][]byte, out []byte, size int) (done bool, err error) {
+	r := t.r
+	// In the order of their numbers: who waits for one may hold others.
+	var locked [numBuffers]bool
+	for _, o := range r.in {
+		locked[o.buf] = locked[o.buf] || o.file == nil
+	}
+	if r.f.IsMap() && r.out.file == nil {
+		locked[outBuffer] = true
+	}
+	for i := range locked {
+		if locked[i] {
+			r.s.buffers[i].mu.RLock()
+			defer r.s.buffers[i].mu.RUnlock()
+		}
+	}
+	for k, o := range r.in {
+		if o.file == nil {
+			if in[k], err = o.memory(t.at, size); err != nil {
+				return false, err
+			}
+		}
+	}
+	if !r.f.IsMap() {
+		return r.fold.Add(in), nil
+	}
+	if out != nil {
+		r.backend.Map(out, in, r.imm)
+		if r.out.file == nil {
+			return false, r.store(out, t.at, size)
+		}
+		return false, nil
+	}
+	if out, err = r.out.memory(t.at, size); err != nil {
+		return false, err
+	}
+	r.backend.Map(out, in, r.imm)
+	return false, nil
+}
+
+// memory is size bytes of the operand from at on. The buffer is locked.
+func (o *operand) memory(at int64, size int) ([]byte, error) {
+	b := o.buffer
+	begin := o.off + at
+	if b.file != nil || begin+int64(size) > int64(len(b.mem)) {
+		return nil, p9ext.Errorf(linux.EIO, "%s was changed while the request ran", b.name())
+	}
+	return b.mem[begin : begin+int64(size)], nil
+}
+
+// store puts the pieces of the outputs where they belong in memory. The buffer is locked.
+func (r *request) store(out []byte, at int64, size int) error {
+	for k := range r.f.Outputs {
+		p, err := r.out.memory(at+int64(k)*r.n, size)
+		if err != nil {
+			return err
+		}
+		copy(p, out[k*size:])
+	}
+	return nil
+}
+
+// write puts the pieces of the outputs where they belong in the file.
+func (r *request) write(out []byte, at int64, size int) error {
+	for k := range r.f.Outputs {
+		m, err := r.out.file.writeAt(out[k*size:(k+1)*size], r.out.off+at+int64(k)*r.n)
+		if err != nil {
+			return r.stopped(at+int64(m), p9ext.Errorf(errnoOf(err), "%w", errnoOf(err)))
+		}
+	}
+	return nil
+}
+
+// stopped says how far a request came. Nothing that was written is taken back.
+func (r *request) stopped(at int64, err error) error {
+	if err == nil || r.out.file == nil {
+		return err
+	}
+	if said, ok := errors.AsType[*p9ext.Error](err); ok && said.Cause == nil {
+		return err
+	}
+	return p9ext.Errorf(errnoOf(err), "%w, after %d of %d bytes", err, at, r.n)
+}

@@ -1,0 +1,462 @@
+package dmover
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/clone9p/clone9p/clonefs"
+	"github.com/clone9p/clone9p/devices/dmover/internal/engine"
+	"github.com/clone9p/clone9p/p9ext"
+	"github.com/hugelgupf/p9/linux"
+	"github.com/hugelgupf/p9/p9"
+)
+
+// A Session is one conversation. clonefs makes it through the Clone function of [New]'s table and calls its Close. Its methods may be called concurrently.
+type Session struct {
+	dev     *device
+	owner   clonefs.User
+	buffers [numBuffers]buffer
+
+	credits *clonefs.Credits // a request each, until its response is read
+	answers *clonefs.Queue   // for which all readers compete
+	putBack atomic.Int64     // responses there that were taken and put back: their credits were given back with the first taking
+
+	// Guarded by dev.pool.mu.
+	tasks   []*task
+	queued  bool          // in the pool's ring
+	running int           // pieces that are being worked on
+	stuck   int           // of these, pieces that close did not wait for
+	closed  bool          //
+	idle    chan struct{} // closed when the session is closed and nothing of it runs
+
+	mu          sync.Mutex // guards all below
+	f           *engine.Func
+	backend     *engine.Backend
+	kernel      bool // copies and zeroes files by the kernel where it can
+	depth       int
+	outstanding map[uint64]*request // until the response is there
+}
+
+// A device is what the sessions of one server share.
+type device struct {
+	settings Config
+	roots    []root
+	pool     *pool
+}
+
+// kernelBackend is the name of the backend that has the kernel copy and clear files.
+const kernelBackend = "kernel"
+
+// New returns the device. It touches nothing outside; an error says which setting of c is wrong.
+func New(c Config) (*clonefs.Device[*Session], error) {
+	roots, err := c.check()
+	if err != nil {
+		return nil, err
+	}
+	d := &device{settings: c, roots: roots, pool: newPool()}
+	files := clonefs.Files[*Session]{
+		{Name: "data", Mode: 0o660, Prompt: true, Help: "requests in, ID [out=BUF:OFF:LEN] [in=BUF:OFF:LEN]... [imm=HEX]; responses out, ID ok [imm=HEX] [bytes=N] or ID error ERRNO TEXT",
+			Duplex: (*Session).data},
+		{Name: "out", Mode: 0o440, Prompt: true, Holds: true, Help: "the output buffer", Open: (*Session).openOutput},
+	}
+	for i := range numInputs {
+		files = append(files, clonefs.File[*Session]{
+			Name: bufferNames[i], Mode: 0o220, Prompt: true, Holds: true, Help: "an input buffer; the first write of an open empties it",
+			Open: func(s *Session, ctx context.Context, m clonefs.Mode) (clonefs.Stream, error) {
+				return s.openInput(i)(ctx, m)
+			},
+		})
+	}
+	return &clonefs.Device[*Session]{
+		Name:  "dmover",
+		Doc:   "a data-mover session an open",
+		Clone: func(_ context.Context, conv *clonefs.Conv) (*Session, error) { return d.open(conv.Owner()), nil },
+		State: (*Session).state, Status: (*Session).statusText,
+		Ctl: clonefs.Messages[*Session]{
+			{Word: "func", Args: "NAME", Help: "choose the function, once a session; dmover/functions lists them", Do: (*Session).setFunc},
+			{Word: "bind", Args: "BUF PATH create", Help: "as below, and make the file where it is missing; for out alone", Do: (*Session).bindTo},
+			{Word: "bind", Args: "BUF PATH [OFF [LEN]]", Help: "let a buffer stand for LEN bytes of a file from OFF on, or all that are there when a request comes", Do: (*Session).bindTo},
+			{Word: "bind", Args: "BUF PATH OFF create", Help: "the same from OFF on", Do: (*Session).bindTo},
+			{Word: "bind", Args: "BUF PATH OFF LEN create", Help: "the same for LEN bytes", Do: (*Session).bindTo},
+			{Word: "unbind", Args: "BUF", Help: "let it be memory again, empty", Do: (*Session).unbind},
+			{Word: "backend", Args: "NAME", Help: "do it by generic, simd or, between files, kernel; by default the fastest", Do: (*Session).setBackend},
+			{Word: "depth", Args: "N", Help: fmt.Sprintf("requests that may be outstanding, 1 to %d; a response counts until it is read", maxDepth), Do: (*Session).setDepth},
+		},
+		Files: files,
+		Shared: []clonefs.SharedFile{
+			{Name: "functions", Mode: p9.FileMode(0o444), Help: "name, inputs, bytes of immediate taken and given, backends with MB/s here", Text: functions},
+		},
+		MaxConvs:   c.Limit,
+		MaxPerUser: c.PerUser,
+	}, nil
+}
+
+// functions is the text of dmover/functions.
+func functions() (string, error) {
+	var b strings.Builder
+	for _, f := range engine.Funcs() {
+		inputs := strconv.Itoa(f.Inputs)
+		if f.Least < f.Inputs {
+			inputs = fmt.Sprintf("%d-%d", f.Least, f.Inputs)
+		}
+		fmt.Fprintf(&b, "%s %s %d %d", f.Name, inputs, f.ImmIn, f.ImmOut)
+		for i := range f.Backends {
+			fmt.Fprintf(&b, " %s=%.0f", f.Backends[i].Name, f.Speed(i)/1e6)
+		}
+		if byKernel(f) {
+			b.WriteString(" " + kernelBackend)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String(), nil
+}
+
+// byKernel reports whether the kernel can do f between files.
+func byKernel(f *engine.Func) bool { return hasKernel && (f.Name == "copy" || f.Name == "zero") }
+
+func (d *device) open(owner clonefs.User) *Session {
+	s := &Session{
+		dev: d, owner: owner, depth: defaultDepth,
+		credits:     clonefs.NewCredits(defaultDepth),
+		answers:     clonefs.NewQueue(2 * maxDepth), // more than there can be
+		idle:        make(chan struct{}),
+		outstanding: make(map[uint64]*request),
+	}
+	for i := range s.buffers {
+		s.buffers[i].index, s.buffers[i].limit = i, d.settings.Buffer
+	}
+	return s
+}
+
+// closeTime is how long Close waits for pieces that are being worked on, which take milliseconds where no file hangs.
+const closeTime = 500 * time.Millisecond
+
+// Close ends the session: nothing of it is written afterwards, but what hangs in a file system that does not answer.
+func (s *Session) Close() error {
+	idle := s.dev.pool.drop(s)
+	s.credits.Close(p9ext.ErrHungup)
+	s.answers.Close()
+	late := time.NewTimer(closeTime)
+	defer late.Stop()
+	select {
+	case <-idle:
+	case <-late.C:
+		s.dev.pool.abandon(s)
+	}
+	for i := range s.buffers {
+		s.buffers[i].bind(nil)
+	}
+	return nil
+}
+
+func (s *Session) setFunc(_ context.Context, argv []string) error {
+	f := engine.Lookup(argv[0])
+	if f == nil {
+		return p9ext.Errorf(linux.EINVAL, "no such function: %s; dmover/functions lists those there are", quote(argv[0]))
+	}
+	fastest := f.Fastest()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.f != nil {
+		return p9ext.Errorf(linux.EBUSY, "%w: this session does %s, a function is chosen once", p9ext.ErrInUse, s.f.Name)
+	}
+	s.f, s.backend, s.kernel = f, fastest, byKernel(f)
+	return nil
+}
+
+func (s *Session) setBackend(_ context.Context, argv []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.f == nil {
+		return p9ext.Errorf(linux.EINVAL, "no function is chosen: send func NAME first")
+	}
+	if argv[0] == kernelBackend && byKernel(s.f) {
+		s.backend, s.kernel = s.f.Fastest(), true // for what is not between files
+		return nil
+	}
+	b := s.f.Backend(argv[0])
+	if b == nil {
+		return p9ext.Errorf(linux.EINVAL, "%s has no backend %s; dmover/functions lists those it has", s.f.Name, quote(argv[0]))
+	}
+	s.backend, s.kernel = b, false
+	return nil
+}
+
+func (s *Session) setDepth(_ context.Context, argv []string) error {
+	n, err := strconv.ParseUint(argv[0], 10, 31)
+	if err != nil || n < 1 || n > maxDepth {
+		return p9ext.Errorf(linux.EINVAL, "bad control message: depth wants N: %s is no number from 1 to %d", quote(argv[0]), maxDepth)
+	}
+	s.mu.Lock()
+	s.depth = int(n)
+	s.mu.Unlock()
+	s.credits.SetMax(int(n))
+	return nil
+}
+
+// bufferOf finds a buffer by name.
+func (s *Session) bufferOf(word, name string) (*buffer, error) {
+	i := slices.Index(bufferNames[:], name)
+	if i < 0 {
+		return nil, p9ext.Errorf(linux.EINVAL, "bad control message: %s wants BUF: %s is no buffer, write in0 to in7, or out", word, quote(name))
+	}
+	return &s.buffers[i], nil
+}
+
+// bindTo is bind: BUF PATH [OFF [LEN]] [create].
+func (s *Session) bindTo(_ context.Context, argv []string) error {
+	b, err := s.bufferOf("bind", argv[0])
+	if err != nil {
+		return err
+	}
+	path, rest := argv[1], argv[2:]
+	flags := 0 // O_RDONLY
+	if b.index == outBuffer {
+		flags = openReadWrite
+	}
+	if len(rest) > 0 && rest[len(rest)-1] == "create" {
+		if rest = rest[:len(rest)-1]; b.index != outBuffer {
+			return p9ext.Errorf(linux.EINVAL, "bad control message: create is for out, %s is read", b.name())
+		}
+		flags |= openCreate
+	}
+	off, length := int64(0), int64(-1)
+	for i, to := range []*int64{&off, &length} {
+		if i < len(rest) {
+			n, err := strconv.ParseUint(rest[i], 10, 63)
+			if err != nil || int64(n) > 1<<62 {
+				return p9ext.Errorf(linux.EINVAL, "bad control message: bind wants OFF and LEN: %s is no number from 0 to %d", quote(rest[i]), int64(1)<<62)
+			}
+			*to = int64(n)
+		}
+	}
+	f, err := s.open(path, flags)
+	if err != nil {
+		return err
+	}
+	f.off, f.len = off, length
+	b.bind(f)
+	return nil
+}
+
+func (s *Session) unbind(_ context.Context, argv []string) error {
+	b, err := s.bufferOf("unbind", argv[0])
+	if err == nil {
+		b.bind(nil)
+	}
+	return err
+}
+
+// A stream is an open of data, rx or tx.
+type stream struct {
+	*clonefs.Queue // of the session
+	s              *Session
+}
+
+var (
+	_ p9ext.ReadPoller  = (*stream)(nil)
+	_ p9ext.Reader      = (*stream)(nil)
+	_ p9ext.Unreader    = (*stream)(nil)
+	_ p9ext.WritePoller = (*stream)(nil)
+	_ p9ext.Writer      = (*stream)(nil)
+)
+
+func (s *Session) data(context.Context, clonefs.Mode) (clonefs.Stream, error) {
+	return &stream{Queue: s.answers, s: s}, nil
+}
+
+// Close does nothing: the queue is the session's.
+func (*stream) Close() error { return nil }
+
+// PollRead takes a response, which counts no more.
+func (st *stream) PollRead(p []byte, off int64, w p9ext.Waiter) (int, error) {
+	n, err := st.Queue.PollRead(p, off, w)
+	st.taken(n, err)
+	return n, err
+}
+
+// ReadContext takes a response, which counts no more.
+func (st *stream) ReadContext(ctx context.Context, p []byte, off int64) (int, error) {
+	n, err := st.Queue.ReadContext(ctx, p, off)
+	st.taken(n, err)
+	return n, err
+}
+
+func (st *stream) taken(n int, err error) {
+	if err != nil || n == 0 {
+		return
+	}
+	if st.s.putBack.Load() > 0 && st.s.putBack.Add(-1) >= 0 {
+		return // it was counted when it was taken the first time
+	}
+	st.s.credits.Give(1)
+}
+
+// Unread puts a response back that nobody received.
+func (st *stream) Unread(p []byte) {
+	st.s.putBack.Add(1)
+	st.Queue.Unread(p)
+}
+
+// PollWrite takes requests, a line each, where there is room for all of them.
+func (st *stream) PollWrite(p []byte, _ int64, w p9ext.Waiter) (int, error) {
+	lines, bad := parse(p)
+	if len(lines) > 0 {
+		if err := st.s.credits.PollTake(len(lines), w); err != nil {
+			return 0, err
+		}
+	}
+	return st.s.submit(p, lines, bad)
+}
+
+// UnpollWrite forgets a writer that waits.
+func (st *stream) UnpollWrite(w p9ext.Waiter) { st.s.credits.Unpoll(w) }
+
+// WriteContext takes requests, a line each, and waits for room.
+func (st *stream) WriteContext(ctx context.Context, p []byte, _ int64) (int, error) {
+	lines, bad := parse(p)
+	if len(lines) > 0 {
+		if err := st.s.credits.TakeContext(ctx, len(lines)); err != nil {
+			return 0, err
+		}
+	}
+	return st.s.submit(p, lines, bad)
+}
+
+// parse reads the lines of a write, up to the first that is no request.
+func parse(p []byte) (lines []line, bad error) {
+	for text := range strings.Lines(string(p)) {
+		text = strings.TrimRight(text, "\r\n")
+		if strings.TrimSpace(text) == "" {
+			continue
+		}
+		l, err := parseLine(text)
+		if err != nil {
+			return lines, p9ext.Errorf(linux.EINVAL, "bad request %s: %w", quote(text), err)
+		}
+		lines = append(lines, l)
+		if len(lines) > maxDepth {
+			return lines[:maxDepth], p9ext.Errorf(linux.EINVAL, "bad request: one write brings %d at most", maxDepth)
+		}
+	}
+	if len(lines) == 0 {
+		return nil, p9ext.Errorf(linux.EINVAL, "bad request: the write is empty")
+	}
+	return lines, nil
+}
+
+// submit begins requests for which credits were taken, and fails as bad says behind them.
+func (s *Session) submit(p []byte, lines []line, bad error) (int, error) {
+	for i, l := range lines {
+		if err := s.begin(l); err != nil {
+			s.credits.Give(len(lines) - i)
+			return 0, err
+		}
+	}
+	if bad != nil {
+		return 0, bad
+	}
+	return len(p), nil
+}
+
+// begin begins one request. What is wrong with it is told in the response; an error is of a line that cannot have one.
+func (s *Session) begin(l line) error {
+	s.mu.Lock()
+	if _, ok := s.outstanding[l.id]; ok {
+		s.mu.Unlock()
+		return p9ext.Errorf(linux.EINVAL, "bad request: the id %d is outstanding", l.id)
+	}
+	s.outstanding[l.id] = nil
+	s.mu.Unlock()
+	r, err := s.prepare(l)
+	s.mu.Lock()
+	if err != nil {
+		delete(s.outstanding, l.id)
+	} else {
+		s.outstanding[l.id] = r
+	}
+	s.mu.Unlock()
+	if err != nil {
+		s.answers.PushOwned(errorLine(l.id, err))
+		return nil
+	}
+	s.dev.pool.start(r)
+	return nil
+}
+
+// finish answers a request that has ended.
+func (s *Session) finish(r *request) {
+	s.mu.Lock()
+	delete(s.outstanding, r.id)
+	s.mu.Unlock()
+	r.release()
+	s.answers.PushOwned(r.response())
+}
+
+// state is the word in the first line of status.
+func (s *Session) state() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.f == nil:
+		return "open"
+	case len(s.outstanding) > 0:
+		return "busy"
+	}
+	return "ready"
+}
+
+// statusText is the rest of status: the function, the buffers that hold something, and how far the requests are that run.
+func (s *Session) statusText() (string, error) {
+	var b strings.Builder
+	s.mu.Lock()
+	if s.f != nil {
+		backend := s.backend.Name
+		if s.kernel {
+			backend = kernelBackend
+		}
+		fmt.Fprintf(&b, "func %s\nbackend %s\n", s.f.Name, backend)
+	}
+	fmt.Fprintf(&b, "depth %d\noutstanding %d\n", s.depth, s.credits.Used())
+	var running []*request
+	for _, r := range s.outstanding {
+		if r != nil {
+			running = append(running, r)
+		}
+	}
+	s.mu.Unlock()
+	for i := range s.buffers {
+		s.buffers[i].describe(&b)
+	}
+	slices.SortFunc(running, func(x, y *request) int { return x.begin.Compare(y.begin) })
+	for _, r := range running {
+		done, took := r.done.Load(), time.Since(r.begin).Seconds()
+		rate := float64(done) / max(took, 1e-6)
+		left := "-"
+		if rate > 0 {
+			left = fmt.Sprintf("%.0f", float64(r.n-done)/rate)
+		}
+		fmt.Fprintf(&b, "request %d %d of %d bytes %.0f MB/s %s s left\n", r.id, done, r.n, rate/1e6, left)
+	}
+	return b.String(), nil
+}
+
+func (b *buffer) describe(w *strings.Builder) {
+	b.mu.Lock()
+	n, f := len(b.mem), b.file
+	b.mu.Unlock()
+	switch {
+	case f != nil && f.len >= 0:
+		fmt.Fprintf(w, "%s file %s %d %d\n", b.name(), clonefs.Quote(f.path), f.off, f.len)
+	case f != nil:
+		fmt.Fprintf(w, "%s file %s %d\n", b.name(), clonefs.Quote(f.path), f.off)
+	case n > 0:
+		fmt.Fprintf(w, "%s memory %d\n", b.name(), n)
+	}
+}
