@@ -161,8 +161,21 @@ func TestShellOnATerminal(t *testing.T) {
 		s.typeIn("stty size\r")
 	}
 	s.typeIn("sleep 1000\r")
-	s.typeIn("\x03") // to the command's process group, not to us
+	// To the command's process group, not to us. A shell that has not started sleep yet swallows it: who is impatient types it again.
+	impatient := time.NewTicker(100 * time.Millisecond)
+	ended, master := make(chan struct{}), s.master
+	go func() { // ends with the program
+		for {
+			select {
+			case <-impatient.C:
+				master.WriteString("\x03")
+			case <-ended:
+				return
+			}
+		}
+	}()
 	s.ends(128 + int(syscall.SIGINT))
+	close(ended)
 
 	s = onScreen(t, addr, "sh", "-c", "echo ready; read x; exit 3")
 	s.wait("ready")
