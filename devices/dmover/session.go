@@ -432,7 +432,9 @@ func (s *Session) statusText() (string, error) {
 	}
 	s.mu.Unlock()
 	for i := range s.buffers {
-		s.buffers[i].describe(&b)
+		if err := s.buffers[i].describe(&b); err != nil {
+			return "", err
+		}
 	}
 	slices.SortFunc(running, func(x, y *request) int { return x.begin.Compare(y.begin) })
 	for _, r := range running {
@@ -447,16 +449,24 @@ func (s *Session) statusText() (string, error) {
 	return b.String(), nil
 }
 
-func (b *buffer) describe(w *strings.Builder) {
+// describe writes what the buffer stands for and how many bytes it has now.
+func (b *buffer) describe(w *strings.Builder) error {
 	b.mu.Lock()
 	n, f := len(b.mem), b.file
+	if f != nil {
+		f.refs.Add(1)
+	}
 	b.mu.Unlock()
 	switch {
-	case f != nil && f.len >= 0:
-		fmt.Fprintf(w, "%s file %s %d %d\n", b.name(), clonefs.Quote(f.path), f.off, f.len)
 	case f != nil:
-		fmt.Fprintf(w, "%s file %s %d\n", b.name(), clonefs.Quote(f.path), f.off)
+		defer f.release()
+		size, err := f.size()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "%s file %s %d %d\n", b.name(), clonefs.Quote(f.path), f.off, size)
 	case n > 0:
 		fmt.Fprintf(w, "%s memory %d\n", b.name(), n)
 	}
+	return nil
 }
