@@ -37,11 +37,14 @@ var (
 
 // Why a session ends; these go to the log, not over the wire.
 var (
-	errTooManyConns = errors.New("too many connections")
-	errSlowReader   = errors.New("the peer does not read its replies")
-	errNoHello      = errors.New("the peer sent no Tversion in time")
-	errNoVersion    = errors.New("a message before Tversion")
-	errDupTag       = errors.New("a tag was used again while its request waits")
+	errTooManyConns  = errors.New("too many connections")
+	errTooManyOfHost = errors.New("too many connections from one host")
+	errPushedOut     = errors.New("too many connections have sent no Tversion so far, of which this was the oldest")
+	errSlowReader    = errors.New("the peer does not read its replies")
+	errNoHello       = errors.New("the peer sent no Tversion in time")
+	errTLS           = errors.New("the peer speaks TLS on a port of plain 9P")
+	errNoVersion     = errors.New("a message before Tversion")
+	errDupTag        = errors.New("a tag was used again while its request waits")
 )
 
 // wireError is the one place where an error gets the form that goes over the wire: the number of .L, the string of 9P2000, both in .u.

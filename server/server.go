@@ -1,9 +1,12 @@
 package server
 
 import (
+	"container/list"
 	"context"
 	"errors"
+	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +23,8 @@ type Config struct {
 
 	MaxMessage  uint32 // largest message size (msize) that a session may agree on, in bytes; default 1 MiB
 	MaxConns    int    // sessions at once; default 16384. A connection beyond it is closed.
+	MaxPending  int    // of these, without a Tversion so far; default 1024. One more takes the place of the oldest.
+	MaxPerHost  int    // of these, from one IP address, an IPv6 network of 64 bits being one; default 4096. One more is closed.
 	MaxFids     int    // fids of one session; default 65536. One more: ENFILE `too many fids`.
 	MaxRequests int    // requests of one session that wait; default 65535. One more: EAGAIN `too many requests in flight`.
 	MaxAttaches int    // attached roots of one session; default 4096
@@ -35,6 +40,8 @@ type Config struct {
 const (
 	DefaultMaxMessage   = 1 << 20
 	DefaultMaxConns     = 16384
+	DefaultMaxPending   = 1024
+	DefaultMaxPerHost   = 4096
 	DefaultMaxFids      = 65536
 	DefaultMaxRequests  = 65535
 	DefaultMaxAttaches  = 4096
@@ -46,6 +53,8 @@ const (
 func (c *Config) setDefaults() {
 	setDefault(&c.MaxMessage, DefaultMaxMessage)
 	setDefault(&c.MaxConns, DefaultMaxConns)
+	setDefault(&c.MaxPending, DefaultMaxPending)
+	setDefault(&c.MaxPerHost, DefaultMaxPerHost)
 	setDefault(&c.MaxFids, DefaultMaxFids)
 	setDefault(&c.MaxRequests, DefaultMaxRequests)
 	setDefault(&c.MaxAttaches, DefaultMaxAttaches)
@@ -69,12 +78,15 @@ type Server struct {
 	names    names
 	tree     tree
 	stats    counters
+	ration   ration // of log lines that strangers cause
 
 	mu        sync.Mutex                // guards what follows
 	listeners map[net.Listener]struct{} // being served
 	sessions  map[*session]struct{}
-	closing   bool          // Shutdown was called
-	watchStop chan struct{} // ends the watchdog; nil while there are no sessions
+	pending   *list.List         // sessions without a Tversion so far, the oldest first
+	hosts     map[netip.Addr]int // sessions from each
+	closing   bool               // Shutdown was called
+	watchStop chan struct{}      // ends the watchdog; nil while there are no sessions
 	wg        sync.WaitGroup
 }
 
@@ -86,6 +98,8 @@ func New(a p9.Attacher, c Config) *Server {
 		conf:      c,
 		listeners: make(map[net.Listener]struct{}),
 		sessions:  make(map[*session]struct{}),
+		pending:   list.New(),
+		hosts:     make(map[netip.Addr]int),
 	}
 	s.tree.init()
 	return s
@@ -94,9 +108,11 @@ func New(a p9.Attacher, c Config) *Server {
 // ErrClosed is what ServeConn returns after Shutdown.
 var ErrClosed = errors.New("server: closed")
 
-// Serve accepts connections of l and serves each until it ends. It returns nil after Shutdown, which closes l, and the error of Accept
-// when that fails for good; a passing shortage (of descriptors, say) is waited out. A connection that has a method Peer() Peer, as those of package listen have, is
-// served as that peer; any other is nobody.
+// Serve accepts connections of l and serves each until it ends. It returns nil after Shutdown, which closes l, or when Accept says io.EOF: no
+// more will come. It returns the error of Accept when that fails for good; a passing shortage (of descriptors, say) is waited out.
+//
+// A connection that has a method HandshakeContext, as those of crypto/tls have, has it called on a goroutine of its own. After
+// that one that has a method Peer() Peer, as those of package listen have, is served as that peer; any other is nobody.
 func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
 	if s.closing {
@@ -120,7 +136,7 @@ func (s *Server) Serve(l net.Listener) error {
 			s.mu.Lock()
 			closing := s.closing
 			s.mu.Unlock()
-			if closing {
+			if closing || errors.Is(err, io.EOF) {
 				return nil
 			}
 			if errors.Is(err, net.ErrClosed) || !passing(err) {
@@ -132,36 +148,62 @@ func (s *Server) Serve(l net.Listener) error {
 			continue
 		}
 		pause = first
-		peer := Nobody(conn.RemoteAddr().String())
-		if p, ok := conn.(interface{ Peer() Peer }); ok {
-			peer = p.Peer()
-		}
-		go s.ServeConn(conn, peer) // ends with its connection; Shutdown closes that and waits for s.wg
+		c := newSession(s, conn, Nobody(conn.RemoteAddr().String()))
+		c.stranger = true
+		go s.serve(c) // ends with its connection; Shutdown closes that and waits for s.wg
 	}
 }
 
 // ServeConn serves one connection, whose other side is p, until it ends, and closes it. All fids are clunked when it returns. The error says why the session ended;
 // it is nil when the peer closed the connection between two messages.
 func (s *Server) ServeConn(conn net.Conn, p Peer) error {
-	c := newSession(s, conn, p)
-	if err := s.add(c); err != nil {
-		s.conf.Log.Warn().Str("peer", p.Addr).Err(err).Msg("connection refused")
-		conn.Close()
+	return s.serve(newSession(s, conn, p))
+}
+
+func (s *Server) serve(c *session) error {
+	oldest, err := s.add(c)
+	if err != nil {
+		s.complaint(&c.log, zerolog.WarnLevel).Err(err).Msg("connection refused")
+		c.conn.Close()
 		return err
 	}
 	defer s.remove(c)
+	if oldest != nil {
+		oldest.end(errPushedOut)
+	}
 	return c.serve()
 }
 
-func (s *Server) add(c *session) error {
+// complaint begins a line in the log that a stranger has caused: there may be very many.
+func (s *Server) complaint(log *zerolog.Logger, level zerolog.Level) *zerolog.Event {
+	return s.ration.line(&s.conf.Log, log.WithLevel(level))
+}
+
+// add registers c. It returns the session whose place c takes, if any, among those that have not said who they are.
+func (s *Server) add(c *session) (oldest *session, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
-		return ErrClosed
+		return nil, ErrClosed
 	}
-	if len(s.sessions) >= s.conf.MaxConns {
+	switch {
+	case len(s.sessions) >= s.conf.MaxConns:
+		err = errTooManyConns
+	case c.host.IsValid() && s.hosts[c.host] >= s.conf.MaxPerHost:
+		err = errTooManyOfHost
+	}
+	if err != nil {
 		s.stats.refused.Add(1)
-		return errTooManyConns
+		return nil, err
+	}
+	if s.pending.Len() >= s.conf.MaxPending {
+		oldest = s.pending.Remove(s.pending.Front()).(*session)
+		oldest.pending = nil
+		s.stats.refused.Add(1)
+	}
+	c.pending = s.pending.PushBack(c)
+	if c.host.IsValid() {
+		s.hosts[c.host]++
 	}
 	s.sessions[c] = struct{}{}
 	s.stats.sessions.Add(1)
@@ -171,12 +213,33 @@ func (s *Server) add(c *session) error {
 		s.wg.Add(1)
 		go s.watch(s.watchStop)
 	}
-	return nil
+	return oldest, nil
+}
+
+// settled takes c from those that have not said anything so far.
+func (s *Server) settled(c *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unpend(c)
+}
+
+// unpend is settled with s.mu held.
+func (s *Server) unpend(c *session) {
+	if c.pending != nil {
+		s.pending.Remove(c.pending)
+		c.pending = nil
+	}
 }
 
 func (s *Server) remove(c *session) {
 	s.mu.Lock()
 	delete(s.sessions, c)
+	s.unpend(c)
+	if c.host.IsValid() {
+		if s.hosts[c.host]--; s.hosts[c.host] == 0 {
+			delete(s.hosts, c.host)
+		}
+	}
 	if len(s.sessions) == 0 {
 		close(s.watchStop)
 		s.watchStop = nil
@@ -212,8 +275,24 @@ func (s *Server) watch(stop chan struct{}) {
 	}
 }
 
+// hostOf is what counts as one host of a peer over IP: its address, of IPv6 the first half of it, which is what a host is given.
+func hostOf(a net.Addr) netip.Addr {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
+	if ip.Is6() && !ip.IsLoopback() {
+		if p, err := ip.Prefix(64); err == nil {
+			return p.Addr()
+		}
+	}
+	return ip
+}
+
 // Shutdown closes the listeners, ends all sessions and waits until all their fids are clunked, or until ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
+	defer s.ration.stop(&s.conf.Log)
 	s.mu.Lock()
 	s.closing = true
 	for l := range s.listeners {
@@ -247,11 +326,12 @@ func passing(err error) bool {
 // Stats are the server's counters. Sessions, Fids and Requests are gauges, the rest count since the start.
 type Stats struct {
 	Sessions int64 // connections being served
+	Pending  int64 // of these, without a Tversion so far
 	Fids     int64 // in all sessions
 	Requests int64 // that wait or are being worked on outside the receiving goroutines
 
 	TotalSessions uint64
-	Refused       uint64 // connections beyond MaxConns
+	Refused       uint64 // connections beyond MaxConns, MaxPending or MaxPerHost
 	Messages      uint64 // T-messages received
 	BytesIn       uint64
 	BytesOut      uint64
@@ -266,10 +346,11 @@ type counters struct {
 // Stats returns the counters of this moment.
 func (s *Server) Stats() Stats {
 	s.mu.Lock()
-	n := len(s.sessions)
+	n, pending := len(s.sessions), s.pending.Len()
 	s.mu.Unlock()
 	return Stats{
 		Sessions:      int64(n),
+		Pending:       int64(pending),
 		Fids:          s.stats.fids.Load(),
 		Requests:      s.stats.requests.Load(),
 		TotalSessions: s.stats.sessions.Load(),

@@ -1,12 +1,14 @@
 package server
 
 import (
+	"container/list"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -35,9 +37,13 @@ import (
 type session struct {
 	srv  *Server
 	conn net.Conn
-	peer Peer
-	log  zerolog.Logger
+	peer Peer           // before greet, who is not known to be anybody
+	log  zerolog.Logger // likewise
 	out  outbox
+
+	host     netip.Addr    // what counts for MaxPerHost; zero for a peer that is not on IP
+	stranger bool          // greet is to ask conn who the peer is
+	pending  *list.Element // in srv.pending, guarded by srv.mu; nil when not there
 
 	// ctx ends with the session; the contexts of requests derive from it.
 	ctx    context.Context
@@ -87,6 +93,7 @@ func newSession(s *Server, conn net.Conn, p Peer) *session {
 		conn:  conn,
 		peer:  p,
 		log:   s.conf.Log.With().Str("peer", p.Addr).Logger(),
+		host:  hostOf(conn.RemoteAddr()),
 		in:    make([]byte, startBuffer),
 		fids:  make(map[uint32]*fid),
 		reqs:  make(map[uint16]*request),
@@ -114,9 +121,12 @@ func widen(conn net.Conn) {
 
 // serve runs the session to its end.
 func (c *session) serve() error {
-	c.log.Debug().Msg("session begins")
 	c.conn.SetReadDeadline(time.Now().Add(c.srv.conf.HelloTimeout))
-	err := c.receive()
+	err := c.greet()
+	if err == nil {
+		c.log.Debug().Msg("session begins")
+		err = c.receive()
+	}
 	c.end(err)
 	c.teardown()
 	c.mu.Lock()
@@ -127,9 +137,32 @@ func (c *session) serve() error {
 		c.log.Debug().Msg("session ends")
 		err = nil
 	default:
-		c.log.Info().Err(err).Msg("session ends")
+		c.srv.complaint(&c.log, zerolog.InfoLevel).Err(err).Msg("session ends")
 	}
 	return err
+}
+
+// greet does what the transport wants done before the first message, and learns from it who the peer is.
+func (c *session) greet() error {
+	if !c.stranger {
+		return nil
+	}
+	if h, ok := c.conn.(interface{ HandshakeContext(context.Context) error }); ok {
+		ctx, cancel := context.WithTimeout(c.ctx, c.srv.conf.HelloTimeout)
+		defer cancel()
+		err := h.HandshakeContext(ctx)
+		if ctx.Err() != nil && c.ctx.Err() == nil {
+			err = errNoHello
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if p, ok := c.conn.(interface{ Peer() Peer }); ok {
+		c.peer = p.Peer()
+		c.log = c.srv.conf.Log.With().Str("peer", c.peer.Addr).Logger()
+	}
+	return nil
 }
 
 // end makes the session end because of err: the first cause counts. It does not wait.
@@ -151,6 +184,9 @@ func (c *session) receive() error {
 	for {
 		need := 4
 		for w-r >= 4 {
+			if !c.hello && isTLS(c.in[r:w]) {
+				return errTLS
+			}
 			size := int(binary.LittleEndian.Uint32(c.in[r:]))
 			if size < wire.HeaderSize || size > int(c.msize) {
 				c.send()
@@ -214,6 +250,9 @@ func (c *session) receiveError(err error, partial int) error {
 	}
 	return err
 }
+
+// isTLS reports whether b is how a TLS client begins, a handshake record (RFC 8446, 5.1). As 9P that would be a Tversion of 790 bytes or more.
+func isTLS(b []byte) bool { return b[0] == 22 && b[1] == 3 }
 
 func isTimeout(err error) bool {
 	var ne net.Error
@@ -375,6 +414,7 @@ func (c *session) version(m *wire.Msg) error {
 	}
 	if !c.hello {
 		c.hello = true
+		c.srv.settled(c)
 		c.conn.SetReadDeadline(time.Time{})
 	}
 	c.msize = min(m.Msize, c.srv.conf.MaxMessage)

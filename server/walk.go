@@ -9,6 +9,7 @@ import (
 	"github.com/clone9p/clone9p/server/internal/wire"
 	"github.com/hugelgupf/p9/linux"
 	"github.com/hugelgupf/p9/p9"
+	"github.com/rs/zerolog"
 )
 
 func wireQid(q p9.QID) wire.Qid {
@@ -23,7 +24,7 @@ func (c *session) attach(m *wire.Msg) {
 	}
 	an, err := parseAname(string(m.Aname))
 	if err != nil {
-		c.log.Info().Err(err).Msg("attach refused")
+		c.srv.complaint(&c.log, zerolog.InfoLevel).Err(err).Msg("attach refused")
 		c.fail(m.Tag, err)
 		return
 	}
@@ -48,7 +49,7 @@ func (c *session) attach(m *wire.Msg) {
 	ok := c.do(m, nil, false, func(ctx context.Context) (result, error) {
 		f, err := c.attachFid(ctx, id, r, an, uname, nuname)
 		if err != nil {
-			c.log.Info().Err(err).Str("uname", uname).Msg("attach refused")
+			c.srv.complaint(&c.log, zerolog.InfoLevel).Err(err).Str("uname", uname).Msg("attach refused")
 			c.mu.Lock()
 			c.attaches--
 			c.mu.Unlock()

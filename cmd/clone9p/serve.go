@@ -72,6 +72,8 @@ may administer that, private otherwise. The log says which, and how to look insi
 	f.StringVar(&o.socketGroup, "socket-group", "", "`GROUP` of unix sockets, a name or a number")
 	f.Uint32Var(&o.limits.MaxMessage, "max-message", server.DefaultMaxMessage, "largest message, in `BYTES`")
 	f.IntVar(&o.limits.MaxConns, "max-conns", server.DefaultMaxConns, "connections at once (`N`)")
+	f.IntVar(&o.limits.MaxPending, "max-pending", server.DefaultMaxPending, "of these, how many may have said nothing so far; one more ends the oldest (`N`)")
+	f.IntVar(&o.limits.MaxPerHost, "max-per-host", server.DefaultMaxPerHost, "of these, how many may come from one IP address (`N`)")
 	f.IntVar(&o.limits.MaxFids, "max-fids", server.DefaultMaxFids, "files that one connection may refer to at once (`N`)")
 	f.IntVar(&o.limits.MaxRequests, "max-requests", server.DefaultMaxRequests, "requests of one connection that may wait at once (`N`)")
 	f.IntVar(&o.limits.MaxAttaches, "max-attaches", server.DefaultMaxAttaches, "attached roots of one connection (`N`)")
@@ -252,6 +254,8 @@ func (o *serveOptions) check() error {
 	}{
 		{"max-message", int64(o.limits.MaxMessage)},
 		{"max-conns", int64(o.limits.MaxConns)},
+		{"max-pending", int64(o.limits.MaxPending)},
+		{"max-per-host", int64(o.limits.MaxPerHost)},
 		{"max-fids", int64(o.limits.MaxFids)},
 		{"max-requests", int64(o.limits.MaxRequests)},
 		{"max-attaches", int64(o.limits.MaxAttaches)},
@@ -405,6 +409,7 @@ func statsText(s server.Stats, devices []clonefs.DeviceStats) string {
 		value any
 	}{
 		{"connections", s.Sessions},
+		{"pending-connections", s.Pending},
 		{"fids", s.Fids},
 		{"requests", s.Requests},
 		{"total-connections", s.TotalSessions},
