@@ -75,6 +75,9 @@ var Cases = []Case{
 	{Name: "pty-screen", What: "an editor on a terminal is started, resized and left", Only: Linux},
 	{Name: "pty-twenty", What: "twenty terminals at once, each by itself", Only: Linux},
 
+	{Name: "dmover-copy", What: "echo and cat copy 256 MiB between two files of the host, without a byte on the wire"},
+	{Name: "dmover-xor", What: "three files of the host become a fourth"},
+	{Name: "dmover-crc", What: "a CRC chained over pieces is that of the whole; in0 is filled by cat"},
 	{Name: "unix", What: "the README's line mounts a server on the same machine; two users are each themselves", Only: Linux},
 	{Name: "users", What: "trust, access=user: each user has conversations of his own, closed to others", Only: Linux},
 	{Name: "users-nobody", What: "nobody, access=any: whoever can attach shares them", Identity: "nobody"},
