@@ -35,7 +35,8 @@ type Conv struct {
 	cancel context.CancelFunc
 	ctl    chan struct{} // holds a token while a control message runs
 
-	dead atomic.Bool // the conversation has ended; set with mu held
+	dead     atomic.Bool // the conversation has ended; set with mu held
+	released atomic.Bool // because nobody held it any more; set before dead
 
 	mu      sync.Mutex // guards all below
 	opens   int        // references by open files
@@ -89,6 +90,10 @@ func (c *Conv) Hangup(cause error) {
 
 // Done is closed when the conversation has ended, before the driver's Close is called.
 func (c *Conv) Done() <-chan struct{} { return c.ctx.Done() }
+
+// Released reports whether the conversation has ended because the last reference to it was given back, and not by a hangup, the driver's
+// or somebody's, or with the tree. A driver's Close may ask it.
+func (c *Conv) Released() bool { return c.released.Load() }
 
 // Log is the logger of this conversation.
 func (c *Conv) Log() *zerolog.Logger {
@@ -156,6 +161,7 @@ func (c *Conv) endLocked() bool {
 	if c.dead.Load() {
 		return false
 	}
+	c.released.Store(c.opens == 0 && !c.persist)
 	c.dead.Store(true)
 	return true
 }

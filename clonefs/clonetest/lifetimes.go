@@ -310,7 +310,7 @@ func (s *suite) interruptedRead() {
 		}
 		ctx, cancel := context.WithTimeout(s.Context(), 20*time.Millisecond)
 		p := make([]byte, 1<<16)
-		for err == nil { // what there is to read; then it waits until interrupted
+		for err == nil && ctx.Err() == nil { // what there is to read, for ever if it never waits; then it waits until interrupted
 			n := 0
 			if n, err = file.Read(ctx, p, 0); n == 0 && err == nil {
 				break

@@ -1,0 +1,86 @@
+package audio
+
+import (
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/clone9p/clone9p/clonefs"
+	"github.com/clone9p/clone9p/devices/audio/internal/pcm"
+	"github.com/rs/zerolog"
+)
+
+const (
+	maxLimit   = 1 << 20
+	minBlock   = time.Millisecond
+	maxBlock   = 100 * time.Millisecond
+	maxLatency = 10 * time.Second
+)
+
+// A Config holds the settings of the device. Make one with [DefaultConfig], change it, hand it to [New], which checks it and keeps a copy.
+type Config struct {
+	Limit   int // voices at once, at least 1
+	PerUser int // voices at once of one user, at least 1
+
+	Sink    string        // where the mix goes at first: "null", or "wav PATH" below Root
+	Root    string        // the directory below which the WAV files of sinks lie; none are allowed where it is empty
+	Rate    int           // frames a second of the mix
+	Block   time.Duration // how much is mixed at once
+	Latency time.Duration // how much of a voice is held ahead, unless its ctl says otherwise
+
+	Log zerolog.Logger // nothing is logged by default
+}
+
+// DefaultConfig returns the settings that the server has unless told otherwise.
+func DefaultConfig() Config {
+	return Config{
+		Limit: 1024, PerUser: 256,
+		Sink: "null", Rate: pcm.Default.Rate, Block: 10 * time.Millisecond, Latency: 200 * time.Millisecond,
+		Log: zerolog.Nop(),
+	}
+}
+
+// Options returns c's settings as data, from which a program makes flags, configuration keys and their documentation. They point into c.
+func (c *Config) Options() []clonefs.Option {
+	return []clonefs.Option{
+		{Name: "limit", Arg: "N", Help: "voices at once", Value: &c.Limit},
+		{Name: "per-user", Arg: "N", Help: "voices at once of one user", Value: &c.PerUser},
+		{Name: "sink", Arg: "SINK", Help: "where the mix goes: null, or 'wav PATH'", Value: &c.Sink},
+		{Name: "root", Arg: "DIR", Help: "the directory below which sinks may write WAV files", Value: &c.Root},
+		{Name: "rate", Arg: "N", Help: "frames a second of the mix", Value: &c.Rate},
+		{Name: "block", Arg: "TIME", Help: "how much is mixed at once", Value: &c.Block},
+		{Name: "latency", Arg: "TIME", Help: "how much of a voice is held ahead", Value: &c.Latency},
+	}
+}
+
+// check returns what is wrong with c, in terms of the options' names.
+func (c *Config) check() error {
+	for _, o := range []struct {
+		name            string
+		value, min, max int64
+	}{
+		{"limit", int64(c.Limit), 1, maxLimit},
+		{"per-user", int64(c.PerUser), 1, maxLimit},
+		{"rate", int64(c.Rate), 8000, 192000},
+	} {
+		if o.value < o.min || o.value > o.max {
+			return fmt.Errorf("audio: %s is %d, it must be %d to %d", o.name, o.value, o.min, o.max)
+		}
+	}
+	for _, o := range []struct {
+		name            string
+		value, min, max time.Duration
+	}{
+		{"block", c.Block, minBlock, maxBlock},
+		{"latency", c.Latency, minBlock, maxLatency},
+	} {
+		if o.value < o.min || o.value > o.max {
+			return fmt.Errorf("audio: %s is %v, it must be %v to %v", o.name, o.value, o.min, o.max)
+		}
+	}
+	if c.Root != "" && !filepath.IsAbs(c.Root) {
+		return fmt.Errorf("audio: root is %q, it must be an absolute path", c.Root)
+	}
+	_, _, err := parseSink(c.Sink, c.Root)
+	return err
+}

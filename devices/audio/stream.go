@@ -1,0 +1,262 @@
+package audio
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/clone9p/clone9p/clonefs"
+	"github.com/clone9p/clone9p/devices/audio/internal/decode"
+	"github.com/clone9p/clone9p/p9ext"
+	"github.com/hugelgupf/p9/linux"
+)
+
+// What opens can do.
+var (
+	_ p9ext.WritePoller = (*player)(nil)
+	_ p9ext.Writer      = (*player)(nil)
+	_ p9ext.ReadPoller  = (*waiter)(nil)
+	_ p9ext.Reader      = (*waiter)(nil)
+	_ p9ext.Unreader    = (*waiter)(nil)
+)
+
+// A writing is a write that waits, parked with w. Of its bytes the first are taken already: a write longer than what a voice holds goes in piece
+// by piece, as the voice plays. The one that has waited longest is served first.
+type writing struct {
+	w     p9ext.Waiter
+	taken int
+	woken bool // Wake was called, PollWrite was not yet
+}
+
+// pollWrite takes all of p, or what there is room for and remembers w.
+func (v *Voice) pollWrite(p []byte, w p9ext.Waiter) (int, error) {
+	v.mu.Lock()
+	defer v.m.addLater(v)() // after the unlock
+	defer v.mu.Unlock()
+	if v.ended {
+		return 0, p9ext.ErrHungup
+	}
+	i := slices.IndexFunc(v.writers, func(x *writing) bool { return x.w == w })
+	if i < 0 {
+		v.writers = append(v.writers, &writing{w: w})
+		i = len(v.writers) - 1
+	}
+	x := v.writers[i]
+	x.woken = false
+	if i > 0 {
+		return 0, p9ext.ErrWait
+	}
+	n, err := v.stream.Write(p[x.taken:])
+	x.taken += n
+	if err == nil && x.taken < len(p) {
+		return 0, p9ext.ErrWait
+	}
+	v.writers = v.writers[1:]
+	v.wakeLocked()
+	if err != nil {
+		return 0, p9ext.Errorf(linux.EINVAL, "cannot play this: %w", err)
+	}
+	return len(p), nil
+}
+
+// unpollWrite forgets w. What was taken of its bytes stays.
+func (v *Voice) unpollWrite(w p9ext.Waiter) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.writers = slices.DeleteFunc(v.writers, func(x *writing) bool { return x.w == w })
+	v.wakeLocked()
+}
+
+// wakeWriter wakes the one that waits longest, if there is room for some of its bytes.
+func (v *Voice) wakeWriter() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.wakeLocked()
+}
+
+func (v *Voice) wakeLocked() {
+	if len(v.writers) == 0 {
+		return
+	}
+	if x := v.writers[0]; !x.woken && (v.ended || v.stream.Room()) {
+		x.woken = true
+		x.w.Wake()
+	}
+}
+
+// addLater returns a function that has v mixed; for a defer that runs when v.mu is free again.
+func (m *mixer) addLater(v *Voice) func() { return func() { m.add(v) } }
+
+// A signal is a waiter for who waits with a goroutine.
+type signal chan struct{}
+
+func (s signal) Wake() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+}
+
+// A player is an open of tx, or of data.
+type player struct{ v *Voice }
+
+func (p *player) PollWrite(b []byte, _ int64, w p9ext.Waiter) (int, error) {
+	return p.v.pollWrite(b, w)
+}
+func (p *player) UnpollWrite(w p9ext.Waiter) { p.v.unpollWrite(w) }
+
+// WriteContext writes all of b, unless ctx ends before.
+func (p *player) WriteContext(ctx context.Context, b []byte, _ int64) (int, error) {
+	w := make(signal, 1)
+	for {
+		n, err := p.v.pollWrite(b, w)
+		if err != p9ext.ErrWait {
+			return n, err
+		}
+		select {
+		case <-w:
+		case <-ctx.Done():
+			p.v.unpollWrite(w)
+			return 0, p9ext.ErrInterrupted
+		}
+	}
+}
+
+// Close does nothing: the voice ends with its conversation.
+func (p *player) Close() error { return nil }
+
+// A listener is an open for reading: the mix, in 16 bits.
+type listener struct {
+	*clonefs.Queue
+	m *mixer
+}
+
+func (m *mixer) listen() *listener {
+	q := clonefs.NewQueue(64)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.taps = append(slices.Clip(m.taps), q)
+	return &listener{q, m}
+}
+
+func (l *listener) Close() error {
+	l.m.mu.Lock()
+	l.m.taps = slices.DeleteFunc(slices.Clone(l.m.taps), func(q *clonefs.Queue) bool { return q == l.Queue })
+	l.m.mu.Unlock()
+	return l.Queue.Close()
+}
+
+// A duplex is an open of data for both.
+type duplex struct {
+	*listener
+	*player
+}
+
+func (d *duplex) Close() error { return d.listener.Close() }
+
+// data makes the stream of one open of data, rx or tx.
+func (v *Voice) data(_ context.Context, mode clonefs.Mode) (clonefs.Stream, error) {
+	switch {
+	case !mode.Read:
+		return &player{v}, nil
+	case !mode.Write:
+		return v.m.listen(), nil
+	}
+	return &duplex{v.m.listen(), &player{v}}, nil
+}
+
+// A waiting is a read of wait.
+type waiting struct {
+	w    p9ext.Waiter
+	mark *decode.Mark
+	done bool
+}
+
+// A waiter is an open of wait.
+type waiter struct{ v *Voice }
+
+func (v *Voice) wait(context.Context, clonefs.Mode) (clonefs.Stream, error) { return &waiter{v}, nil }
+
+// PollRead answers when all that was written before it first came has left for the sink; behind its text is the end of the file.
+func (r *waiter) PollRead(p []byte, off int64, w p9ext.Waiter) (int, error) {
+	if off > 0 {
+		return 0, nil
+	}
+	v := r.v
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	i := slices.IndexFunc(v.waits, func(x *waiting) bool { return x.w == w })
+	if i < 0 {
+		v.waits = append(v.waits, &waiting{w: w, mark: v.stream.Mark()})
+		i = len(v.waits) - 1
+	}
+	x := v.waits[i]
+	if !x.done && !v.playedLocked(x.mark) {
+		return 0, p9ext.ErrWait
+	}
+	v.waits = slices.Delete(v.waits, i, i+1)
+	return copy(p, fmt.Sprintf("played %d\n", v.taken)), nil
+}
+
+// Unpoll forgets w.
+func (r *waiter) Unpoll(w p9ext.Waiter) {
+	v := r.v
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.waits = slices.DeleteFunc(v.waits, func(x *waiting) bool { return x.w == w })
+}
+
+// Unread does nothing: the next read waits anew.
+func (r *waiter) Unread([]byte) {}
+
+// ReadContext is PollRead for who waits with a goroutine.
+func (r *waiter) ReadContext(ctx context.Context, p []byte, off int64) (int, error) {
+	w := make(signal, 1)
+	for {
+		n, err := r.PollRead(p, off, w)
+		if err != p9ext.ErrWait {
+			return n, err
+		}
+		select {
+		case <-w:
+		case <-ctx.Done():
+			r.Unpoll(w)
+			return 0, p9ext.ErrInterrupted
+		}
+	}
+}
+
+// Close does nothing; reads that wait are woken by the voice's end.
+func (r *waiter) Close() error { return nil }
+
+// playedLocked reports whether all before mark has been mixed, and the block with it has left.
+func (v *Voice) playedLocked(mark *decode.Mark) bool {
+	if v.paused || v.ended {
+		return true
+	}
+	frames, known := mark.Frames()
+	if !known || v.taken < frames {
+		return false
+	}
+	// The resampler holds back what it still needs to look ahead for: more than came in behind the mark, and the mark's own is among it.
+	return v.res == nil || int64(v.res.Owed())*int64(v.sound.Rate) <= (v.taken-frames)*int64(v.m.c.Rate)
+}
+
+// sounded is called when a block has left for the sink: it wakes whoever waited for that.
+func (v *Voice) sounded() {
+	v.mu.Lock()
+	for _, x := range v.waits {
+		if !x.done && v.playedLocked(x.mark) {
+			x.done = true
+			x.w.Wake()
+		}
+	}
+	over := v.ended && !v.gone && v.drainedLocked()
+	if over {
+		v.gone = true
+	}
+	v.mu.Unlock()
+	if over {
+		v.stream.Close()
+	}
+}
