@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	piece     = 1 << 20  // bytes of a request that are done before another session's turn
-	smallWork = 64 << 10 // bytes in all that are not worth a worker
-	splitWork = 8 << 20  // bytes from which a map over memory is parted among the processors
+	piece     = 1 << 20   // bytes of a request that are done before another session's turn
+	smallWork = 256 << 10 // bytes in all that are not worth a worker: some 20 us
+	splitWork = 8 << 20   // bytes from which a map over memory is parted among the processors
 )
 
 // A pool does the work of all sessions, a piece of one session after a piece of the next. Its workers come when there is work and go when there is none.

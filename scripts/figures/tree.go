@@ -23,17 +23,7 @@ const crowdConvs = 1 << 18
 
 // newTree makes a clonefs tree with one device, whose files lie in memory, and one conversation.
 func newTree() (*clonefs.FS, error) {
-	fs, err := clonefs.New(clonefs.Config{}, &clonefs.Device[*memory]{
-		Name:     "mem",
-		Doc:      "a device in memory",
-		MaxConvs: crowdConvs, MaxPerUser: crowdConvs,
-		Clone: func(context.Context, *clonefs.Conv) (*memory, error) { return &memory{}, nil },
-		Files: clonefs.Files[*memory]{
-			{Name: "data", Prompt: true, Duplex: (*memory).open},
-			{Name: "text", Text: (*memory).text},
-			{Name: "wait", Prompt: true, Open: (*memory).wait},
-		},
-	})
+	fs, err := clonefs.New(clonefs.Config{}, memoryDevice())
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +45,21 @@ func newTree() (*clonefs.FS, error) {
 		return nil, err
 	}
 	return fs, nil
+}
+
+// memoryDevice is the device.
+func memoryDevice() *clonefs.Device[*memory] {
+	return &clonefs.Device[*memory]{
+		Name:     "mem",
+		Doc:      "a device in memory",
+		MaxConvs: crowdConvs, MaxPerUser: crowdConvs,
+		Clone: func(context.Context, *clonefs.Conv) (*memory, error) { return &memory{}, nil },
+		Files: clonefs.Files[*memory]{
+			{Name: "data", Prompt: true, Duplex: (*memory).open},
+			{Name: "text", Text: (*memory).text},
+			{Name: "wait", Prompt: true, Open: (*memory).wait},
+		},
+	}
 }
 
 // memory is the driver's half of a conversation.
