@@ -573,7 +573,7 @@ func TestFileMadeShorter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := s.prepare(l)
+	r, err := s.prepare(&l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -601,13 +601,10 @@ func FuzzParseLine(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, sp := range append(l.in, l.out) {
+		for _, sp := range append(l.in[:l.inputs], l.out) {
 			if sp.buf < 0 || sp.buf >= numBuffers || sp.off < 0 || sp.n < 0 || sp.off+sp.n < 0 {
 				t.Errorf("%q: %+v", s, sp)
 			}
-		}
-		if len(l.in) > numInputs {
-			t.Errorf("%q has %d inputs", s, len(l.in))
 		}
 	})
 }

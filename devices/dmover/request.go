@@ -2,6 +2,7 @@ package dmover
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -21,7 +22,8 @@ type line struct {
 	id     uint64
 	out    span
 	hasOut bool
-	in     []span
+	in     [numInputs]span
+	inputs int // of in
 	imm    []byte
 }
 
@@ -39,27 +41,26 @@ func parseLine(text string) (l line, err error) {
 	if len(text) > maxLine {
 		return l, fmt.Errorf("a request has %d bytes at most", maxLine)
 	}
-	words := strings.Fields(text)
-	if len(words) == 0 {
-		return l, fmt.Errorf("it is empty")
-	}
-	if l.id, err = strconv.ParseUint(words[0], 10, 64); err != nil {
-		return l, fmt.Errorf("%s is no id: begin with a number from 0 to %d", quote(words[0]), uint64(math.MaxUint64))
-	}
-	hasImm := false
-	for _, w := range words[1:] {
+	hasID, hasImm := false, false
+	for w := range strings.FieldsSeq(text) {
+		if !hasID {
+			if l.id, err = strconv.ParseUint(w, 10, 64); err != nil {
+				return l, fmt.Errorf("%s is no id: begin with a number from 0 to %d", quote(w), uint64(math.MaxUint64))
+			}
+			hasID = true
+			continue
+		}
 		name, value, _ := strings.Cut(w, "=")
 		switch {
 		case name == "out" && !l.hasOut:
 			l.hasOut = true
 			l.out, err = parseSpan(value)
 		case name == "in":
-			if len(l.in) == numInputs {
+			if l.inputs == numInputs {
 				return l, fmt.Errorf("it has more than %d inputs", numInputs)
 			}
-			var s span
-			s, err = parseSpan(value)
-			l.in = append(l.in, s)
+			l.in[l.inputs], err = parseSpan(value)
+			l.inputs++
 		case name == "imm" && !hasImm:
 			hasImm = true
 			if l.imm, err = hex.DecodeString(value); err != nil {
@@ -74,28 +75,39 @@ func parseLine(text string) (l line, err error) {
 			return l, err
 		}
 	}
+	if !hasID {
+		return l, errors.New("it is empty")
+	}
 	return l, nil
 }
 
 func parseSpan(s string) (sp span, err error) {
-	f := strings.Split(s, ":")
-	if len(f) != 3 {
+	name, rest, ok1 := strings.Cut(s, ":")
+	off, n, ok2 := strings.Cut(rest, ":")
+	if !ok1 || !ok2 {
 		return sp, fmt.Errorf("%s is not BUF:OFF:LEN", quote(s))
 	}
-	if sp.buf = slices.Index(bufferNames[:], f[0]); sp.buf < 0 {
-		return sp, fmt.Errorf("%s is no buffer: in0 to in7, or out", quote(f[0]))
+	if sp.buf = slices.Index(bufferNames[:], name); sp.buf < 0 {
+		return sp, fmt.Errorf("%s is no buffer: in0 to in7, or out", quote(name))
 	}
-	for i, to := range []*int64{&sp.off, &sp.n} {
-		n, err := strconv.ParseUint(f[1+i], 10, 63)
-		if err != nil {
-			return sp, fmt.Errorf("%s is no number from 0 to %d", quote(f[1+i]), int64(math.MaxInt64))
-		}
-		*to = int64(n)
+	if sp.off, err = parseSize(off); err == nil {
+		sp.n, err = parseSize(n)
+	}
+	if err != nil {
+		return sp, err
 	}
 	if sp.off > math.MaxInt64-sp.n {
 		return sp, fmt.Errorf("%s ends beyond %d", quote(s), int64(math.MaxInt64))
 	}
 	return sp, nil
+}
+
+func parseSize(s string) (int64, error) {
+	n, err := strconv.ParseUint(s, 10, 63)
+	if err != nil {
+		return 0, fmt.Errorf("%s is no number from 0 to %d", quote(s), int64(math.MaxInt64))
+	}
+	return int64(n), nil
 }
 
 // An operand is a span of a buffer as it was when the request came: of memory, or of a file, to which the request refers then.
@@ -111,11 +123,13 @@ type request struct {
 	id      uint64
 	f       *engine.Func
 	backend *engine.Backend
-	kernel  bool // a copy or zero of files that the kernel may do itself
-	in      []operand
-	out     operand // of a map
-	imm     []byte  // padded to what the function takes
-	n       int64   // bytes of an input, or of the output where there is none
+	kernel  bool      // a copy or zero of files that the kernel may do itself
+	in      []operand // of operands
+	out     operand   // of a map
+	imm     []byte    // padded to what the function takes
+
+	operands [numInputs]operand
+	n        int64 // bytes of an input, or of the output where there is none
 
 	begin time.Time
 	done  atomic.Int64 // bytes of n that are done
@@ -125,6 +139,9 @@ type request struct {
 	mu  sync.Mutex // guards err
 	err error      // the first failure of its tasks
 }
+
+// requests are those that have been answered: their memory serves others.
+var requests = sync.Pool{New: func() any { return new(request) }}
 
 // fail notes why a task failed.
 func (r *request) fail(err error) {
@@ -153,14 +170,15 @@ func (r *request) release() {
 func invalid(format string, args ...any) error { return p9ext.Errorf(linux.EINVAL, format, args...) }
 
 // prepare makes a request of a line, or says what is wrong with it.
-func (s *Session) prepare(l line) (_ *request, err error) {
+func (s *Session) prepare(l *line) (_ *request, err error) {
 	s.mu.Lock()
 	f, backend, kernel := s.f, s.backend, s.kernel
 	s.mu.Unlock()
 	if f == nil {
 		return nil, invalid("no function is chosen: send func NAME to ctl")
 	}
-	r := &request{s: s, id: l.id, f: f, backend: backend, begin: time.Now()}
+	r := requests.Get().(*request)
+	*r = request{s: s, id: l.id, f: f, backend: backend, begin: time.Now()}
 	defer func() {
 		if err != nil {
 			r.release()
@@ -171,23 +189,24 @@ func (s *Session) prepare(l line) (_ *request, err error) {
 		return nil, invalid("%s wants out=BUF:OFF:LEN", f.Name)
 	case !f.IsMap() && l.hasOut:
 		return nil, invalid("%s has no output", f.Name)
-	case len(l.in) < f.Least || len(l.in) > f.Inputs:
+	case l.inputs < f.Least || l.inputs > f.Inputs:
 		if f.Least < f.Inputs {
-			return nil, invalid("%s wants %d to %d inputs, this has %d", f.Name, f.Least, f.Inputs, len(l.in))
+			return nil, invalid("%s wants %d to %d inputs, this has %d", f.Name, f.Least, f.Inputs, l.inputs)
 		}
-		return nil, invalid("%s wants %d inputs, this has %d", f.Name, f.Inputs, len(l.in))
+		return nil, invalid("%s wants %d inputs, this has %d", f.Name, f.Inputs, l.inputs)
 	case len(l.imm) > f.ImmIn:
 		return nil, invalid("%s takes %d bytes of immediate, this has %d", f.Name, f.ImmIn, len(l.imm))
 	}
 	if r.imm = l.imm; len(r.imm) < f.ImmIn {
 		r.imm = append(r.imm, make([]byte, f.ImmIn-len(r.imm))...)
 	}
-	if len(l.in) > 0 {
+	if l.inputs > 0 {
 		r.n = l.in[0].n
 	} else {
 		r.n = l.out.n
 	}
-	for _, sp := range l.in {
+	r.in = r.operands[:0]
+	for _, sp := range l.in[:l.inputs] {
 		if sp.n != r.n {
 			return nil, invalid("the inputs have %d and %d bytes", r.n, sp.n)
 		}
@@ -284,7 +303,7 @@ func (r *request) response() []byte {
 	if err := r.failure(); err != nil {
 		return errorLine(r.id, err)
 	}
-	b := strconv.AppendUint(nil, r.id, 10)
+	b := strconv.AppendUint(make([]byte, 0, 48), r.id, 10)
 	b = append(b, " ok"...)
 	if r.fold != nil {
 		b = append(b, " imm="...)

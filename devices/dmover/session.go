@@ -353,8 +353,8 @@ func parse(p []byte) (lines []line, bad error) {
 
 // submit begins requests for which credits were taken, and fails as bad says behind them.
 func (s *Session) submit(p []byte, lines []line, bad error) (int, error) {
-	for i, l := range lines {
-		if err := s.begin(l); err != nil {
+	for i := range lines {
+		if err := s.begin(&lines[i]); err != nil {
 			s.credits.Give(len(lines) - i)
 			return 0, err
 		}
@@ -366,7 +366,7 @@ func (s *Session) submit(p []byte, lines []line, bad error) (int, error) {
 }
 
 // begin begins one request. What is wrong with it is told in the response; an error is of a line that cannot have one.
-func (s *Session) begin(l line) error {
+func (s *Session) begin(l *line) error {
 	s.mu.Lock()
 	if _, ok := s.outstanding[l.id]; ok {
 		s.mu.Unlock()
@@ -397,6 +397,7 @@ func (s *Session) finish(r *request) {
 	s.mu.Unlock()
 	r.release()
 	s.answers.PushOwned(r.response())
+	requests.Put(r)
 }
 
 // state is the word in the first line of status.
@@ -424,10 +425,15 @@ func (s *Session) statusText() (string, error) {
 		fmt.Fprintf(&b, "func %s\nbackend %s\n", s.f.Name, backend)
 	}
 	fmt.Fprintf(&b, "depth %d\noutstanding %d\n", s.depth, s.credits.Used())
-	var running []*request
+	type progress struct {
+		id      uint64
+		begin   time.Time
+		done, n int64
+	}
+	var running []progress
 	for _, r := range s.outstanding {
-		if r != nil {
-			running = append(running, r)
+		if r != nil { // it is answered, and may become another, only when it is no longer here
+			running = append(running, progress{r.id, r.begin, r.done.Load(), r.n})
 		}
 	}
 	s.mu.Unlock()
@@ -436,15 +442,14 @@ func (s *Session) statusText() (string, error) {
 			return "", err
 		}
 	}
-	slices.SortFunc(running, func(x, y *request) int { return x.begin.Compare(y.begin) })
+	slices.SortFunc(running, func(x, y progress) int { return x.begin.Compare(y.begin) })
 	for _, r := range running {
-		done, took := r.done.Load(), time.Since(r.begin).Seconds()
-		rate := float64(done) / max(took, 1e-6)
+		rate := float64(r.done) / max(time.Since(r.begin).Seconds(), 1e-6)
 		left := "-"
 		if rate > 0 {
-			left = fmt.Sprintf("%.0f", float64(r.n-done)/rate)
+			left = fmt.Sprintf("%.0f", float64(r.n-r.done)/rate)
 		}
-		fmt.Fprintf(&b, "request %d %d of %d bytes %.0f MB/s %s s left\n", r.id, done, r.n, rate/1e6, left)
+		fmt.Fprintf(&b, "request %d %d of %d bytes %.0f MB/s %s s left\n", r.id, r.done, r.n, rate/1e6, left)
 	}
 	return b.String(), nil
 }
