@@ -102,7 +102,7 @@ func casePtyKilledReader(t *T) {
 		if it := r.next(); it.err != nil || string(it.data) != key {
 			t.Errorf("after a killed reader the next gets %q, %v; want %q", it.data, it.err, key)
 		}
-		r.kill(unix.SIGTERM)
+		r.kill(unix.SIGKILL)
 	}
 }
 
