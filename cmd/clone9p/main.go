@@ -99,6 +99,7 @@ is history.`,
 	root.SetErr(a.stderr)
 	root.AddCommand(
 		a.serveCommand(),
+		a.configCommand(),
 		a.lsCommand(),
 		a.readCommand(),
 		a.writeCommand(),

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -36,6 +37,7 @@ func TestMain(m *testing.M) {
 //
 //	serve [FLAGS]        clone9p serve --listen unix!$WORK/s, until it says that it serves; CLONE9P_ADDR is its address,
 //	                     TCP the last one over TCP, PID its process
+//	logged PATTERN       waits until that server's log matches
 //	end SIGNAL STATUS    sends the signal, waits for the end, which must have that exit status; its log is $WORK/log then
 //	status N COMMAND     runs the command, which must exit with N
 //
@@ -48,6 +50,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve":  cmdServe,
 			"end":    cmdEnd,
+			"logged": cmdLogged,
 			"status": cmdStatus,
 		},
 		Condition: func(cond string) (bool, error) {
@@ -237,6 +240,25 @@ func cmdEnd(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	<-p.logged
 	p.cmd = nil
+}
+
+// cmdLogged is the command logged.
+func cmdLogged(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: logged PATTERN")
+	}
+	re, err := regexp.Compile(args[0])
+	ts.Check(err)
+	for end := time.Now().Add(60 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		b, err := os.ReadFile(ts.MkAbs("log"))
+		ts.Check(err)
+		if re.Match(b) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("the log does not say %q:\n%s", args[0], b)
+		}
+	}
 }
 
 // cmdStatus is the command status.

@@ -38,6 +38,10 @@ type serveOptions struct {
 	socketMode  string
 	socketGroup string
 	limits      server.Config
+
+	config string                  // the configuration file, "" for none
+	conf   *config                 // what it said at the start; its access is what holds now
+	reread func() (*config, error) // reads it again
 }
 
 func (a *app) serveCommand() *cobra.Command {
@@ -54,13 +58,28 @@ everyone is nobody, unless --tcp-identity trust believes what they say.
 
 Where the network interfaces are: with --net host in the network namespace in which the server was started; with
 --net private in one of its own, which needs no privilege. The default, auto, is host where the server
-may administer that, private otherwise. The log says which, and how to look inside.`,
+may administer that, private otherwise. The log says which, and how to look inside.
+
+A configuration file, --config, may set whatever a flag sets, and has the rules about who may use which device; clone9p
+config shows one. Flags win over it. On SIGHUP it is read again, and its rules hold from then on.`,
 		Example: `  clone9p serve --listen 'unix!/tmp/clone9p.sock' --listen 'tcp!127.0.0.1!5640'
   clone9p serve --net private --log-format json`,
 		Args: exactly(),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.serve(cmd.Context(), &o, ks) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.configure(cmd.Flags(), ks); err != nil {
+				return err
+			}
+			return a.serve(cmd.Context(), &o, ks)
+		},
 	}
+	o.addFlags(cmd, ks)
+	return cmd
+}
+
+// addFlags makes the flags of serve.
+func (o *serveOptions) addFlags(cmd *cobra.Command, ks []kind) {
 	f := cmd.Flags()
+	f.StringVar(&o.config, "config", "", "configuration `FILE`, in TOML; clone9p config shows one")
 	f.StringArrayVar(&o.listen, "listen", nil, "`ADDR` to listen on; may be repeated "+
 		"(default unix!/run/clone9p.sock as root, unix!$XDG_RUNTIME_DIR/clone9p.sock otherwise)")
 	f.StringArrayVar(&o.devices, "device", nil, "serve the device `NAME`; may be repeated (default all: "+names(ks)+")")
@@ -83,7 +102,6 @@ may administer that, private otherwise. The log says which, and how to look insi
 	for _, k := range ks {
 		optionFlags(cmd, k)
 	}
-	return cmd
 }
 
 // A note is what the second run of the server, in a private network namespace, needs to know; see package private.
@@ -186,6 +204,9 @@ func (a *app) run(ctx context.Context, o *serveOptions, log zerolog.Logger, ls [
 	if err != nil {
 		return err
 	}
+	if err := tree.Configure(o.conf.access.of(tree.Stats())); err != nil {
+		return fmt.Errorf("%s: %w", o.config, err)
+	}
 	o.limits.Log = log
 	srv = server.New(tree, o.limits)
 
@@ -201,15 +222,35 @@ func (a *app) run(ctx context.Context, o *serveOptions, log zerolog.Logger, ls [
 	}
 	log.Info().Strs("addr", addrs).Str("net", where).Int("pid", os.Getpid()).Msg("serving")
 
-	var result error
-	select {
-	case s := <-signals:
-		log.Info().Stringer("signal", s).Msg("stopping")
-	case result = <-failed:
-		log.Error().Err(result).Msg("a listener failed; stopping")
-	case <-ctx.Done():
-	}
+	result := o.wait(ctx, signals, failed, tree, log)
 	return errors.Join(result, drain(srv, tree, log))
+}
+
+// wait waits for a reason to stop. With a configuration file SIGHUP is none: it is read again.
+func (o *serveOptions) wait(ctx context.Context, signals <-chan os.Signal, failed <-chan error, tree *clonefs.FS, log zerolog.Logger) error {
+	for {
+		select {
+		case s := <-signals:
+			if s != syscall.SIGHUP || o.config == "" {
+				log.Info().Stringer("signal", s).Msg("stopping")
+				return nil
+			}
+			later, err := o.reload(tree)
+			switch {
+			case err != nil:
+				log.Error().Err(err).Msg("the configuration is as before")
+			case len(later) > 0:
+				log.Warn().Strs("restart", later).Msg("the rules of the configuration hold from now on, its other changes from the next start")
+			default:
+				log.Info().Msg("the rules of the configuration hold from now on")
+			}
+		case err := <-failed:
+			log.Error().Err(err).Msg("a listener failed; stopping")
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // drain ends all sessions and conversations, within the time that there is.
