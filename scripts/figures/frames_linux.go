@@ -388,9 +388,6 @@ func (w *wire) rawReads(size int) func(time.Duration) (float64, error) {
 	}
 }
 
-// writeFid is the load's fid of tx.
-const writeFid = 4
-
 // writes writes frames through 9P.
 func (w *wire) writes(size, batch int) func(time.Duration) (float64, error) {
 	return func(d time.Duration) (float64, error) {

@@ -15,6 +15,7 @@ const (
 	rootFid  = 1
 	walkFid  = 2   // walked to the file
 	openFid  = 3   // the same, open for reading
+	writeFid = 4   // what is written to
 	slotFids = 100 // one for each slot
 )
 
