@@ -28,6 +28,7 @@ var (
 	errUnknownMsg   = &p9ext.Error{Errno: linux.EOPNOTSUPP, Text: "unknown message"}
 	errBadWstat     = &p9ext.Error{Errno: linux.EPERM, Text: "wstat cannot change that"}
 	errTooManyFids  = &p9ext.Error{Errno: linux.ENFILE, Text: "too many fids in this session"}
+	errTooMuchHeld  = &p9ext.Error{Errno: linux.EAGAIN, Text: "too many bytes wait to be written"}
 	errTooManyReqs  = &p9ext.Error{Errno: linux.EAGAIN, Text: "too many requests in flight"}
 	errTooManyRoots = &p9ext.Error{Errno: linux.ENFILE, Text: "too many attaches in this session"}
 	errPanic        = &p9ext.Error{Errno: linux.EIO, Text: "internal error: the server's log has the details"}

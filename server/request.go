@@ -27,6 +27,7 @@ type request struct {
 	index  int                // in fid.reqs
 	cancel context.CancelFunc // of a request with a worker
 	timer  *time.Timer        // of a read whose root has patience
+	held   int                // bytes of a write, which waits with them
 	last   bool               // ends its fid: Tclunk and Tremove, for which there is always room
 }
 
@@ -44,7 +45,14 @@ func (c *session) register(r *request, s reqState) error {
 	if c.work >= c.srv.conf.MaxRequests && !r.last {
 		return errTooManyReqs
 	}
+	if r.typ == wire.Twrite && r.held == 0 {
+		r.held = len(r.data)
+	}
+	if c.held+r.held > max(c.srv.conf.MaxHeld, int(c.srv.conf.MaxMessage)) {
+		return errTooMuchHeld
+	}
 	c.work++
+	c.held += r.held
 	c.srv.stats.requests.Add(1)
 	r.state = s
 	c.reqs[r.tag] = r
@@ -87,12 +95,13 @@ func (c *session) settled(r *request) {
 	r.stopTimer()
 	delete(c.reqs, r.tag)
 	r.leaveFid()
-	c.gone()
+	c.gone(r)
 }
 
 // gone counts a request that nobody holds any more. The caller holds c.mu.
-func (c *session) gone() {
+func (c *session) gone(r *request) {
 	c.work--
+	c.held -= r.held
 	c.srv.stats.requests.Add(-1)
 }
 
@@ -117,7 +126,7 @@ func (r *request) kill() {
 	r.dead = true
 	r.stopTimer()
 	if r.state == parked {
-		r.c.gone()
+		r.c.gone(r)
 	}
 }
 
@@ -242,7 +251,7 @@ func (c *session) retry(r *request) {
 	dead := r.dead
 	switch {
 	case dead:
-		c.gone()
+		c.gone(r)
 	case errors.Is(err, p9ext.ErrWait):
 		r.state = parked
 	case errors.Is(err, p9ext.ErrNoPoll) && r.lane() != nil: // the file changed its mind while the request was parked
@@ -368,7 +377,7 @@ func (c *session) serveLane(l *lane) {
 			l.queue[0] = nil
 			l.queue = l.queue[1:]
 			if r.dead {
-				c.gone()
+				c.gone(r)
 				r = nil
 			}
 		}
@@ -398,7 +407,7 @@ func (c *session) workRead(ctx context.Context, r *request) {
 	n, err := guard(c, func() (int, error) { return f.reader.ReadContext(ctx, p, int64(r.off)) })
 	c.mu.Lock()
 	if r.dead {
-		c.gone()
+		c.gone(r)
 		c.mu.Unlock()
 		if err == nil {
 			f.giveBack(p[:n])
@@ -424,7 +433,7 @@ func (c *session) workWrite(ctx context.Context, r *request) {
 	n, err := guard(c, func() (int, error) { return f.writer.WriteContext(ctx, r.data, int64(r.off)) })
 	c.mu.Lock()
 	if r.dead {
-		c.gone()
+		c.gone(r)
 		c.mu.Unlock()
 		return
 	}
@@ -493,7 +502,7 @@ func (c *session) do(m *wire.Msg, f *fid, now bool, fn func(ctx context.Context)
 		return true
 	}
 	c.mu.Lock()
-	r := &request{c: c, fid: f, tag: tag, typ: typ, last: typ == wire.Tclunk || typ == wire.Tremove}
+	r := &request{c: c, fid: f, tag: tag, typ: typ, held: len(m.Data), last: typ == wire.Tclunk || typ == wire.Tremove}
 	if err := c.register(r, running); err != nil {
 		c.mu.Unlock()
 		c.fail(tag, err)
@@ -521,7 +530,7 @@ func (res *result) append(b []byte, typ wire.Type, tag uint16) []byte {
 func (c *session) finish(r *request, res result, err error) {
 	c.mu.Lock()
 	if r.dead {
-		c.gone()
+		c.gone(r)
 		c.mu.Unlock()
 		if err == nil && res.undo != nil {
 			res.undo()

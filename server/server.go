@@ -27,6 +27,7 @@ type Config struct {
 	MaxPerHost  int    // of these, from one IP address, an IPv6 network of 64 bits being one; default 4096. One more is closed.
 	MaxFids     int    // fids of one session; default 65536. One more: ENFILE `too many fids`.
 	MaxRequests int    // requests of one session that wait; default 65535. One more: EAGAIN `too many requests in flight`.
+	MaxHeld     int    // bytes with which the writes of one session wait; default 64 MiB, and room for one message. More: EAGAIN `too many bytes wait to be written`.
 	MaxAttaches int    // attached roots of one session; default 4096
 	MaxDepth    int    // directories below the root that a walk may reach; default 256
 
@@ -44,6 +45,7 @@ const (
 	DefaultMaxPerHost   = 4096
 	DefaultMaxFids      = 65536
 	DefaultMaxRequests  = 65535
+	DefaultMaxHeld      = 64 << 20
 	DefaultMaxAttaches  = 4096
 	DefaultMaxDepth     = 256
 	DefaultWriteTimeout = 60 * time.Second
@@ -57,6 +59,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.MaxPerHost, DefaultMaxPerHost)
 	setDefault(&c.MaxFids, DefaultMaxFids)
 	setDefault(&c.MaxRequests, DefaultMaxRequests)
+	setDefault(&c.MaxHeld, DefaultMaxHeld)
 	setDefault(&c.MaxAttaches, DefaultMaxAttaches)
 	setDefault(&c.MaxDepth, DefaultMaxDepth)
 	setDefault(&c.WriteTimeout, DefaultWriteTimeout)

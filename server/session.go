@@ -64,6 +64,7 @@ type session struct {
 	fids     map[uint32]*fid       //
 	reqs     map[uint16]*request   // in flight: parked or running, not dead
 	paths    map[uint64]*pathState // written sizes, see records.go
+	held     int                   // bytes that the writes among them wait with
 	work     int                   // requests parked or with a goroutine, dead ones included
 	free     []*request            // to be used again
 	attaches int                   // fids that are attached roots

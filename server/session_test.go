@@ -3,7 +3,7 @@ package server_test
 import (
 	"context"
 	"fmt"
-
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -352,6 +352,33 @@ func TestLimits(t *testing.T) {
 	if err := srv.ServeConn(other, server.Peer{}); err == nil {
 		t.Error("a connection beyond the limit was served")
 	}
+}
+
+// Writes that wait are bounded in bytes as well. What was answered makes room again.
+func TestWaitingWritesAreBounded(t *testing.T) {
+	d := newDevice()
+	c := dial(t, d, wire.P9L, "")
+	c.opened(2, "line", 1)
+	d.hold(true)
+	data := strings.Repeat("x", 8000)
+	const room = server.DefaultMaxHeld / 8000
+	for i := range uint16(room) {
+		c.send(write(100+i, 2, 0, data))
+	}
+	c.fails(write(99, 2, 0, data), linux.EAGAIN)
+	c.send(flush(98, 100))
+	for range 2 { // of the write and of the flush
+		if m, err := c.next(); err != nil || m.Tag != 100 && m.Tag != 98 {
+			t.Fatal(m, err)
+		}
+	}
+	d.hold(false)
+	for range room - 1 {
+		if m, err := c.next(); err != nil || m.Type != wire.Rwrite {
+			t.Fatal(m, err)
+		}
+	}
+	c.rpc(write(99, 2, 0, data), wire.Rwrite)
 }
 
 // A peer that never reads its replies is ended; one that says nothing too.

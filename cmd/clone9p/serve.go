@@ -95,6 +95,7 @@ func (o *serveOptions) addFlags(cmd *cobra.Command, ks []kind) {
 	f.IntVar(&o.limits.MaxPerHost, "max-per-host", server.DefaultMaxPerHost, "of these, how many may come from one IP address (`N`)")
 	f.IntVar(&o.limits.MaxFids, "max-fids", server.DefaultMaxFids, "files that one connection may refer to at once (`N`)")
 	f.IntVar(&o.limits.MaxRequests, "max-requests", server.DefaultMaxRequests, "requests of one connection that may wait at once (`N`)")
+	f.IntVar(&o.limits.MaxHeld, "max-held", server.DefaultMaxHeld, "bytes with which the writes of one connection may wait (`BYTES`)")
 	f.IntVar(&o.limits.MaxAttaches, "max-attaches", server.DefaultMaxAttaches, "attached roots of one connection (`N`)")
 	f.DurationVar(&o.limits.WriteTimeout, "write-timeout", server.DefaultWriteTimeout,
 		"cut off a client that leaves its replies unread for so long (`TIME`)")
@@ -299,6 +300,7 @@ func (o *serveOptions) check() error {
 		{"max-per-host", int64(o.limits.MaxPerHost)},
 		{"max-fids", int64(o.limits.MaxFids)},
 		{"max-requests", int64(o.limits.MaxRequests)},
+		{"max-held", int64(o.limits.MaxHeld)},
 		{"max-attaches", int64(o.limits.MaxAttaches)},
 		{"write-timeout", int64(o.limits.WriteTimeout)},
 		{"hello-timeout", int64(o.limits.HelloTimeout)},
