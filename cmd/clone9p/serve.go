@@ -35,6 +35,7 @@ type serveOptions struct {
 	logLevel    string
 	logFormat   string
 	identity    string
+	insecureTCP bool
 	socketMode  string
 	socketGroup string
 	limits      server.Config
@@ -87,6 +88,7 @@ func (o *serveOptions) addFlags(cmd *cobra.Command, ks []kind) {
 	f.StringVar(&o.logLevel, "log-level", "info", "least `LEVEL` to log: trace, debug, info, warn, error or disabled")
 	f.StringVar(&o.logFormat, "log-format", "auto", "`FORMAT` of the log: auto (console on a terminal, else json), console or json")
 	f.StringVar(&o.identity, "tcp-identity", "nobody", "what a TCP client's name is worth: nobody or trust (`WHAT`)")
+	f.BoolVar(&o.insecureTCP, "insecure-tcp", false, "listen on tcp addresses that other hosts reach, where nothing is encrypted or proven")
 	f.StringVar(&o.socketMode, "socket-mode", "0660", "permissions of unix sockets, in octal (`MODE`)")
 	f.StringVar(&o.socketGroup, "socket-group", "", "`GROUP` of unix sockets, a name or a number")
 	f.Uint32Var(&o.limits.MaxMessage, "max-message", server.DefaultMaxMessage, "largest message, in `BYTES`")
@@ -345,7 +347,7 @@ func (o *serveOptions) listeners() ([]*listen.Listener, error) {
 		addrs = []string{addr}
 	}
 	mode, _ := strconv.ParseUint(o.socketMode, 8, 9) // checked
-	lo := listen.Options{TCPIdentity: listen.TCPIdentity(o.identity), Mode: fs.FileMode(mode), Group: o.socketGroup}
+	lo := listen.Options{TCPIdentity: listen.TCPIdentity(o.identity), InsecureTCP: o.insecureTCP, Mode: fs.FileMode(mode), Group: o.socketGroup}
 	var ls []*listen.Listener
 	for _, addr := range addrs {
 		l, err := listen.Listen(addr, lo)

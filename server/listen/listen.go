@@ -54,6 +54,7 @@ const (
 
 // Options are the settings of a listener. The zero value is a good default.
 type Options struct {
+	InsecureTCP bool // a tcp address that other hosts reach may be listened on
 	TCPIdentity TCPIdentity
 	Mode        fs.FileMode // permissions of a unix socket's file; 0 means 0660
 	Group       string      // group of a unix socket's file, a name or a number; "" leaves it to the system
@@ -109,7 +110,12 @@ func Listen(addr string, o Options) (*Listener, error) {
 	case "tcp":
 		l.l, err = (&net.ListenConfig{KeepAliveConfig: keepAlive}).Listen(context.Background(), "tcp", a.dial())
 		if err == nil {
-			l.addr.Port = l.l.Addr().(*net.TCPAddr).Port
+			at := l.l.Addr().(*net.TCPAddr)
+			l.addr.Port = at.Port
+			if !at.IP.IsLoopback() && !o.InsecureTCP {
+				l.l.Close()
+				err = errInsecure
+			}
 		}
 	}
 	if err != nil {
@@ -117,6 +123,9 @@ func Listen(addr string, o Options) (*Listener, error) {
 	}
 	return l, nil
 }
+
+// errInsecure is why a listener that other hosts reach is refused.
+var errInsecure = errors.New("other hosts can reach it, and nothing on TCP is encrypted or proven: listen on 127.0.0.1, or say --insecure-tcp where that is wanted")
 
 // explain puts the address in front of an error and takes package net's own wrapping away, which would say it a second time.
 func explain(what string, a Addr, err error) error {

@@ -322,3 +322,17 @@ func TestDialErrors(t *testing.T) {
 		t.Error("Dial with a cancelled context: no error")
 	}
 }
+
+// An address that other hosts reach is listened on only where that is asked for.
+func TestInsecureTCP(t *testing.T) {
+	for _, addr := range []string{"tcp!*!0", "tcp!0.0.0.0!0"} {
+		if l, err := Listen(addr, Options{}); err == nil {
+			l.Close()
+			t.Errorf("%s is listened on", addr)
+		} else if !strings.Contains(err.Error(), "say --insecure-tcp") {
+			t.Errorf("%s: %v", addr, err)
+		}
+		mustListen(t, addr, Options{InsecureTCP: true})
+	}
+	mustListen(t, "tcp!localhost!0", Options{})
+}

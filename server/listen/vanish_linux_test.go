@@ -87,7 +87,7 @@ func twoMachines(t *testing.T) (l *Listener, client net.Conn, cut func()) {
 		must(netns.Set(there))
 		up("wire1", "10.9.0.2/24")
 		must(netns.Set(here))
-		l, err = Listen("tcp!10.9.0.1!5640", Options{})
+		l, err = Listen("tcp!10.9.0.1!5640", Options{InsecureTCP: true})
 		must(err)
 		must(netns.Set(there))
 		client, err = net.Dial("tcp4", "10.9.0.1:5640")
