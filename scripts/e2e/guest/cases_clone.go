@@ -63,6 +63,12 @@ func (t *T) wantNoIface(name string) {
 	}
 }
 
+// numbered waits until n numbers of ethfoo are in use: one is free when the driver has closed, a moment after the kernel's interface is gone.
+func (t *T) numbered(mnt string, n int) {
+	want := fmt.Sprintf("\nconversations %d\n", n)
+	t.until(soon, fmt.Sprintf("ethfoo/stats says%q", want), func() bool { return strings.Contains(t.text(mnt+"/ethfoo/stats"), want) })
+}
+
 // goneSoon wants all interfaces gone within a second, which is what killing their holders may take.
 func (t *T) goneSoon(what string) {
 	begin := time.Now()
@@ -140,6 +146,7 @@ func caseCloneNumber(t *T) {
 
 func caseCloneLowest(t *T) {
 	mnt := t.mount()
+	t.numbered(mnt, 0) // what the case before had is over
 	var cs []*conv
 	for i := range 100 {
 		c := t.clone(mnt)
@@ -153,6 +160,7 @@ func caseCloneLowest(t *T) {
 	}
 	cs[17].close()
 	t.wantNoIface("ethfoo17")
+	t.numbered(mnt, 99)
 	if c := t.clone(mnt); c.n != 17 {
 		t.Errorf("the next clone is %d, want the lowest free one, 17", c.n)
 	}
@@ -263,6 +271,7 @@ func caseClose(t *T) {
 		t.Errorf("status of a dead conversation reads as %q", p)
 	}
 	status.close()
+	t.numbered(mnt, 0)
 	if again := t.clone(mnt); again.n != c.n {
 		t.Errorf("the next clone is %d, want %d again", again.n, c.n)
 	}
@@ -303,6 +312,7 @@ func caseHangup(t *T) {
 
 func caseStale(t *T) {
 	mnt := t.mount()
+	t.numbered(mnt, 0)
 	old := t.clone(mnt)
 	status := t.open(old.at("status"), unix.O_RDONLY)
 	dir, err := unix.Open(old.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -312,6 +322,7 @@ func caseStale(t *T) {
 		t.Errorf("status is %q, %v; want the label in it", p, err)
 	}
 	old.close()
+	t.numbered(mnt, 0)
 	c := t.clone(mnt)
 	if c.n != old.n {
 		t.Fatalf("the next clone is %d, want %d again", c.n, old.n)
