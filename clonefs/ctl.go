@@ -81,7 +81,7 @@ func (c *Conv) run(ctx context.Context, u *User, line string) error {
 			continue
 		}
 		if m.super && !c.dev.fs.isSuper(u) {
-			return p9ext.ErrPerm
+			return p9ext.Errorf(linux.EPERM, "%w: %s is for the superuser", p9ext.ErrPerm, m.word)
 		}
 		err := m.do(ctx, c, args)
 		if errors.Is(err, ErrBadArg) {

@@ -50,7 +50,7 @@ func TestCtl(t *testing.T) {
 		{"fail 1", linux.EPERM, "fail: operation not permitted", "link|1|2|3"},
 		{"fail 112", linux.EHOSTDOWN, "fail: host is down", "link|1|2|3"},
 		{"root x", linux.EINVAL, "bad control message: root wants no argument", "link|1|2|3"},
-		{"root", linux.EPERM, "permission denied", "link|1|2|3"},
+		{"root", linux.EPERM, "permission denied: root is for the superuser", "link|1|2|3"},
 		{"label 'open", linux.EINVAL, "bad control message: a quote is not closed", "link|1|2|3"},
 		{strings.Repeat("w", 100), linux.EINVAL, "unknown control message: " + strings.Repeat("w", 64) + "...", "link|1|2|3"},
 		{"\xff\u202e", linux.EINVAL, "unknown control message: ??", "link|1|2|3"},

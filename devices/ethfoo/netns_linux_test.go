@@ -114,7 +114,7 @@ func TestNetnsWithItsNameTaken(t *testing.T) {
 func TestNetnsIsForTheSuperuserUnlessConfigured(t *testing.T) {
 	alice := tree(t)
 	ctl := alice.MustOpen("/ethfoo/clone", p9.ReadWrite)
-	wantErrorOf(t, "netns", ctl.Say("netns none-such"), linux.EPERM, "permission denied")
+	wantErrorOf(t, "netns", ctl.Say("netns none-such"), linux.EPERM, "permission denied: netns is for the superuser")
 	ctl.Close()
 
 	c := DefaultConfig()
