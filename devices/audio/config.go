@@ -47,7 +47,7 @@ func (c *Config) Options() []clonefs.Option {
 		{Name: "per-user", Arg: "N", Help: "voices at once of one user", Value: &c.PerUser},
 		{Name: "sink", Arg: "SINK", Help: "where the mix goes: null, or 'wav PATH'", Value: &c.Sink},
 		{Name: "root", Arg: "DIR", Help: "the directory below which sinks may write WAV files", Value: &c.Root},
-		{Name: "rate", Arg: "N", Help: "frames a second of the mix", Value: &c.Rate},
+		{Name: "rate", Arg: "N", Help: "frames a second of the mix, and of what audio/audio and rx give", Value: &c.Rate},
 		{Name: "block", Arg: "TIME", Help: "how much is mixed at once", Value: &c.Block},
 		{Name: "latency", Arg: "TIME", Help: "how much of a voice is held ahead", Value: &c.Latency},
 	}

@@ -72,13 +72,15 @@ func (m *mixer) add(v *Voice) {
 func (m *mixer) run() {
 	for {
 		m.mu.Lock()
-		m.voices = slices.DeleteFunc(slices.Clone(m.voices), func(v *Voice) bool {
-			if v.idle() {
-				v.listed = false
-				return true
-			}
-			return false
-		})
+		if slices.ContainsFunc(m.voices, (*Voice).idle) { // rarely: the steady path allocates nothing
+			m.voices = slices.DeleteFunc(slices.Clone(m.voices), func(v *Voice) bool {
+				if v.idle() {
+					v.listed = false
+					return true
+				}
+				return false
+			})
+		}
 		if len(m.voices) == 0 {
 			m.running = false
 			m.mu.Unlock()

@@ -30,8 +30,14 @@ type writing struct {
 
 // pollWrite takes all of p, or what there is room for and remembers w.
 func (v *Voice) pollWrite(p []byte, w p9ext.Waiter) (int, error) {
+	n, err := v.takeWrite(p, w)
+	v.m.add(v)
+	return n, err
+}
+
+// takeWrite is pollWrite without a word to the mixer.
+func (v *Voice) takeWrite(p []byte, w p9ext.Waiter) (int, error) {
 	v.mu.Lock()
-	defer v.m.addLater(v)() // after the unlock
 	defer v.mu.Unlock()
 	if v.ended {
 		return 0, p9ext.ErrHungup
@@ -84,9 +90,6 @@ func (v *Voice) wakeLocked() {
 	}
 }
 
-// addLater returns a function that has v mixed; for a defer that runs when v.mu is free again.
-func (m *mixer) addLater(v *Voice) func() { return func() { m.add(v) } }
-
 // A signal is a waiter for who waits with a goroutine.
 type signal chan struct{}
 
@@ -125,7 +128,7 @@ func (p *player) WriteContext(ctx context.Context, b []byte, _ int64) (int, erro
 // Close does nothing: the voice ends with its conversation.
 func (p *player) Close() error { return nil }
 
-// A listener is an open for reading: the mix, in 16 bits.
+// A listener is an open for reading: the mix at its own rate, which audiostat shows, in two channels of 16 bits: s16c2r44100 unless told otherwise.
 type listener struct {
 	*clonefs.Queue
 	m *mixer
@@ -251,9 +254,9 @@ func (v *Voice) sounded() {
 			x.w.Wake()
 		}
 	}
-	over := v.ended && !v.gone && v.drainedLocked()
+	over := !v.closed && (v.gone || v.ended && v.drainedLocked())
 	if over {
-		v.gone = true
+		v.gone, v.closed = true, true
 	}
 	v.mu.Unlock()
 	if over {

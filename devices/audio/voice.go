@@ -38,6 +38,7 @@ type Voice struct {
 	underrun int64
 	ended    bool // nothing more will be written: it plays out
 	gone     bool // it does not even do that
+	closed   bool // its stream is closed, or about to be
 
 	sound decode.Sound
 	res   *resample.Resampler // nil at the mix's own rate
@@ -201,7 +202,7 @@ func (v *Voice) retuneLocked(s decode.Sound) bool {
 	res, err := v.m.bank.New(s.Rate, v.m.c.Rate, s.Channels)
 	if err != nil { // a rate too far from the mix's
 		v.m.c.Log.Error().Err(err).Msg("audio: a voice cannot be played")
-		v.gone = true
+		v.ended, v.gone = true, true // sounded closes the stream
 		return false
 	}
 	v.res = res
@@ -270,8 +271,9 @@ func (v *Voice) finish(now bool) {
 		return
 	}
 	v.ended = true
-	if now || v.paused {
-		v.gone = true
+	now = now || v.paused // what is paused has nothing to play out
+	if now {
+		v.gone, v.closed = true, true
 	}
 	v.mu.Unlock()
 	if now {
