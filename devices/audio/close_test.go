@@ -35,3 +35,16 @@ func TestVoiceThatCannotPlayOutIsClosed(t *testing.T) {
 		})
 	}
 }
+
+// A format whose rate is too far from the mix's is refused when it is set, not when it would be heard.
+func TestFormatTooFarFromTheMixIsRefused(t *testing.T) {
+	c := DefaultConfig()
+	c.Rate = 192000
+	v := newVoice(newMixer(c), nil)
+	defer v.finish(true)
+	for word, fits := range map[string]bool{"s16c2r44100": true, "s16c2r192000": true, "s16c2r100": false} {
+		if err := v.setFormat(t.Context(), []string{word}); (err == nil) != fits {
+			t.Errorf("format %s: %v", word, err)
+		}
+	}
+}

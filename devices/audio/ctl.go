@@ -29,6 +29,11 @@ func (v *Voice) setFormat(_ context.Context, args []string) error {
 		if err != nil {
 			return p9ext.Errorf(linux.EINVAL, "bad control message: format %s: %w", args[0], err)
 		}
+		if parsed.Rate != v.m.c.Rate { // the filter is computed here, not while the mixer waits for it
+			if _, err := v.m.bank.New(parsed.Rate, v.m.c.Rate, 2); err != nil {
+				return p9ext.Errorf(linux.EINVAL, "bad control message: format %s: %w", args[0], err)
+			}
+		}
 		f = &parsed
 	}
 	v.mu.Lock()
