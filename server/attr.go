@@ -5,8 +5,8 @@ import (
 	"errors"
 	"os/user"
 
+	"github.com/clone9p/clone9p/internal/wire"
 	"github.com/clone9p/clone9p/p9ext"
-	"github.com/clone9p/clone9p/server/internal/wire"
 	"github.com/hugelgupf/p9/linux"
 	"github.com/hugelgupf/p9/p9"
 )

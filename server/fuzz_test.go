@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/clone9p/clone9p/internal/wire"
 	"github.com/clone9p/clone9p/server"
 	"github.com/clone9p/clone9p/server/internal/script"
-	"github.com/clone9p/clone9p/server/internal/wire"
 	"go.uber.org/goleak"
 )
 

@@ -6,8 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/clone9p/clone9p/internal/wire"
 	"github.com/clone9p/clone9p/p9ext"
-	"github.com/clone9p/clone9p/server/internal/wire"
 	"github.com/hugelgupf/p9/p9"
 )
 

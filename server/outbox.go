@@ -4,7 +4,7 @@ import (
 	"net"
 	"sync"
 
-	"github.com/clone9p/clone9p/server/internal/wire"
+	"github.com/clone9p/clone9p/internal/wire"
 )
 
 // An outbox is the way of replies to the peer: a queue of chunks in the order in which they were pushed, written by whoever finds

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/clone9p/clone9p/server/internal/wire"
+	"github.com/clone9p/clone9p/internal/wire"
 )
 
 // Records that come at the very moment at which a read's patience ends are read by it or by the next one: none is lost, none comes twice, and

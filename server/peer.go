@@ -5,8 +5,8 @@ import (
 	"os/user"
 	"strconv"
 
+	"github.com/clone9p/clone9p/internal/wire"
 	"github.com/clone9p/clone9p/p9ext"
-	"github.com/clone9p/clone9p/server/internal/wire"
 	"github.com/hugelgupf/p9/linux"
 )
 

@@ -5,7 +5,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/clone9p/clone9p/server/internal/wire"
+	"github.com/clone9p/clone9p/internal/wire"
 )
 
 // What a Linux client needs to read records from a file and text from one that was written. Both cures are for v9fs, which believes in

@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/clone9p/clone9p/server/internal/wire"
+	"github.com/clone9p/clone9p/internal/wire"
 )
 
 // A v9fsRead is one read(2) as Linux carries it out: it refills short reads until its buffer is full or an answer is empty.

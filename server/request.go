@@ -6,8 +6,8 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/clone9p/clone9p/internal/wire"
 	"github.com/clone9p/clone9p/p9ext"
-	"github.com/clone9p/clone9p/server/internal/wire"
 )
 
 // A request is a T-message that was not answered at once. It is a p9ext.Waiter: devices wake it.

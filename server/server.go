@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/clone9p/clone9p/server/internal/wire"
+	"github.com/clone9p/clone9p/internal/wire"
 	"github.com/hugelgupf/p9/p9"
 	"github.com/rs/zerolog"
 )

@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/clone9p/clone9p/server/internal/wire"
+	"github.com/clone9p/clone9p/internal/wire"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/semaphore"
 )

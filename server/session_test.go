@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/clone9p/clone9p/internal/wire"
 	"github.com/clone9p/clone9p/server"
-	"github.com/clone9p/clone9p/server/internal/wire"
 	"github.com/hugelgupf/p9/linux"
 )
 

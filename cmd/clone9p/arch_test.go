@@ -24,14 +24,15 @@ var imports = []struct {
 	tests  []string // what its tests may import besides
 }{
 	{prefix: "p9ext"},
-	{prefix: "server/internal/wire", may: []string{"p9ext"}},
+	{prefix: "internal/wire", may: []string{"p9ext"}},
+	{prefix: "client", may: []string{"internal/wire", "p9ext"}, tests: []string{"server", "clonefs"}}, // somebody to talk to
 	{prefix: "server/listen", may: []string{"server", "p9ext"}},
-	{prefix: "server", may: []string{"server/internal", "p9ext"}, tests: []string{"clonefs"}}, // a tree to serve
+	{prefix: "server", may: []string{"server/internal", "internal/wire", "p9ext"}, tests: []string{"clonefs"}}, // a tree to serve
 	{prefix: "clonefs", may: []string{"clonefs", "p9ext"}},
 	{prefix: "internal/asuser", may: []string{"p9ext"}},
 	{prefix: "devices/", may: []string{"clonefs", "p9ext", "internal/asuser"}}, // and what lies below itself
-	{prefix: "cmd/", may: []string{"cmd/clone9p/internal", "clonefs", "devices", "internal", "p9ext", "server"}},
-	{prefix: "scripts/", may: []string{"scripts", "clonefs", "devices", "p9ext", "server"}},
+	{prefix: "cmd/", may: []string{"cmd/clone9p/internal", "client", "clonefs", "devices", "internal", "p9ext", "server"}},
+	{prefix: "scripts/", may: []string{"scripts", "client", "clonefs", "devices", "p9ext", "server"}},
 }
 
 // A pkg is what go list tells of a package.
@@ -133,12 +134,17 @@ func TestBadImport(t *testing.T) {
 		ok       bool
 	}{
 		{"server", "p9ext", true},
-		{"server", "server/internal/wire", true},
+		{"server", "internal/wire", true},
+		{"server", "server/internal/script", true},
+		{"server", "client", false},
+		{"client", "internal/wire", true},
+		{"client", "server", false},
+		{"clonefs", "internal/wire", false},
 		{"server", "clonefs", false},
 		{"server", "devices/ethfoo", false},
 		{"server", "server/listen", false},
 		{"server/listen", "server", true},
-		{"server/internal/wire", "server", false},
+		{"internal/wire", "server", false},
 		{"p9ext", "clonefs", false},
 		{"clonefs", "server", false},
 		{"clonefs", "devices/ethfoo", false},

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/clone9p/clone9p/server/internal/wire"
+	"github.com/clone9p/clone9p/internal/wire"
 )
 
 // maxReply bounds a reply whose size nobody can mean.

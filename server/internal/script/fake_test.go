@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/clone9p/clone9p/server/internal/wire"
+	"github.com/clone9p/clone9p/internal/wire"
 )
 
 // A fake is as little of a server as the harness needs to be tried on: a root directory that holds the file `line`. Its reads wait for `do

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/clone9p/clone9p/server/internal/wire"
+	"github.com/clone9p/clone9p/internal/wire"
 )
 
 // A pattern is a reply that a script expects.

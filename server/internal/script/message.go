@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/clone9p/clone9p/server/internal/wire"
+	"github.com/clone9p/clone9p/internal/wire"
 )
 
 // blank returns the message of type t in which no field was named.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/clone9p/clone9p/server/internal/wire"
+	"github.com/clone9p/clone9p/internal/wire"
 )
 
 func TestParseWords(t *testing.T) {

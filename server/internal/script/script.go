@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/clone9p/clone9p/server/internal/wire"
+	"github.com/clone9p/clone9p/internal/wire"
 )
 
 // A Server is what a test starts for one run of a script.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/clone9p/clone9p/server/internal/wire"
+	"github.com/clone9p/clone9p/internal/wire"
 )
 
 // TestScripts shows every kind of line on a server that does what the script says.

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/clone9p/clone9p/server/internal/wire"
+	"github.com/clone9p/clone9p/internal/wire"
 	"github.com/hugelgupf/p9/linux"
 )
 
