@@ -96,13 +96,41 @@ func (f *boundFile) writeAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-// bind makes the buffer stand for f, which it then owns, or for memory again when f is nil.
-func (b *buffer) bind(f *boundFile) {
+// bind makes the buffer stand for f, which it then owns, or for memory again when f is nil. It reports whether it stood for a file before.
+func (b *buffer) bind(f *boundFile) bool {
 	b.mu.Lock()
 	old := b.file
 	b.file, b.mem = f, nil
 	b.mu.Unlock()
 	old.release()
+	return old != nil
+}
+
+// openContext is open for who waits until ctx ends. A file system that does not answer keeps one goroutine of a session, not more.
+func (s *Session) openContext(ctx context.Context, path string, flags int) (*boundFile, error) {
+	if !s.opening.CompareAndSwap(false, true) {
+		return nil, p9ext.Errorf(linux.EBUSY, "cannot bind %s: the file system of the file before it does not answer", quote(path))
+	}
+	type result struct {
+		f   *boundFile
+		err error
+	}
+	done := make(chan result) // nobody takes it when ctx ends
+	go func() {               // ends when the file system answers
+		f, err := s.open(path, flags)
+		s.opening.Store(false)
+		select {
+		case done <- result{f, err}:
+		case <-ctx.Done():
+			f.release()
+		}
+	}()
+	select {
+	case r := <-done:
+		return r.f, r.err
+	case <-ctx.Done():
+		return nil, p9ext.ErrInterrupted
+	}
 }
 
 // open opens PATH below one of the roots with the owner's rights.

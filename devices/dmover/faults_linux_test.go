@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/clone9p/clone9p/clonefs"
+	"github.com/clone9p/clone9p/clonefs/clonetest"
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"github.com/hugelgupf/p9/linux"
@@ -108,10 +109,12 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// A faulty is a file of which a part cannot be read, or whose reads hang until release is closed.
+// A faulty is a file of which a part cannot be read, or whose reads hang until release is closed, or its opens.
 type faulty struct {
 	fs.Inode
 	hang    bool
+	shut    bool
+	opened  chan struct{} // gets one for each open of shut
 	release chan struct{}
 }
 
@@ -126,6 +129,10 @@ func (f *faulty) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrOut) 
 }
 
 func (f *faulty) Open(context.Context, uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	if f.shut {
+		f.opened <- struct{}{}
+		<-f.release
+	}
 	return nil, fuse.FOPEN_DIRECT_IO, 0
 }
 
@@ -146,16 +153,18 @@ var (
 	_ fs.NodeReader    = (*faulty)(nil)
 )
 
-// faultyTree mounts files called bad and hang.
-func faultyTree(t *testing.T) (dir string, release func()) {
+// faultyTree mounts files called bad, hang and shut. opened hears of each open of shut.
+func faultyTree(t *testing.T) (dir string, opened <-chan struct{}, release func()) {
 	t.Helper()
 	dir = t.TempDir()
+	opens := make(chan struct{}, 16)
 	ended := make(chan struct{})
 	root := &fs.Inode{}
 	server, err := fs.Mount(dir, root, &fs.Options{
 		MountOptions: fuse.MountOptions{DirectMountStrict: true, FsName: "faulty"},
 		OnAdd: func(ctx context.Context) {
 			root.AddChild("bad", root.NewPersistentInode(ctx, &faulty{release: ended}, fs.StableAttr{Mode: fuse.S_IFREG}), false)
+			root.AddChild("shut", root.NewPersistentInode(ctx, &faulty{shut: true, opened: opens, release: ended}, fs.StableAttr{Mode: fuse.S_IFREG}), false)
 			root.AddChild("hang", root.NewPersistentInode(ctx, &faulty{hang: true, release: ended}, fs.StableAttr{Mode: fuse.S_IFREG}), false)
 		},
 	})
@@ -171,18 +180,16 @@ func faultyTree(t *testing.T) (dir string, release func()) {
 	}
 	t.Cleanup(func() {
 		release()
-		if err := server.Unmount(); err != nil {
-			unix.Unmount(dir, unix.MNT_DETACH)
-			t.Error(err)
-		}
+		// What hung lets go of its files a moment later.
+		waitUntil(t, "the end of the file system", func() bool { return server.Unmount() == nil })
 	})
-	return dir, release
+	return dir, opens, release
 }
 
 // An unreadable block passes through as EIO, with how far the request came; the session is usable.
 func TestUnreadableBlock(t *testing.T) {
 	asRoot(t)
-	faulty, _ := faultyTree(t)
+	faulty, _, _ := faultyTree(t)
 	dir := t.TempDir()
 	u := serve(t, me, dir, "bad="+faulty)
 	for _, backend := range []string{"generic", "simd", "kernel"} {
@@ -201,7 +208,7 @@ func TestUnreadableBlock(t *testing.T) {
 // A file system that does not answer holds up nobody else, nor the end of the session.
 func TestFileThatHangs(t *testing.T) {
 	asRoot(t)
-	faulty, release := faultyTree(t)
+	faulty, _, release := faultyTree(t)
 	u := serve(t, me, "bad="+faulty)
 	s := u.session("func sha256", "bind in0 bad/hang")
 	var lines strings.Builder
@@ -219,6 +226,67 @@ func TestFileThatHangs(t *testing.T) {
 	sum := sha256.Sum256(p)
 	n.want("1 in=in0:0:1048576", fmt.Sprintf("1 ok imm=%x bytes=1048576", sum))
 	release()
+}
+
+// While the files of some sessions hang, and those live on, others have their work done: over memory, more than is done at once, and over files.
+func TestFilesThatHangCostOthersNothing(t *testing.T) {
+	asRoot(t)
+	faulty, _, release := faultyTree(t)
+	dir := t.TempDir()
+	p := random(2 << 20)
+	write(t, dir+"/good", p)
+	u := serve(t, me, "bad="+faulty, dir)
+	const requests = 16
+	var hung []*talk
+	for range 4 {
+		s := u.session("func crc32", "bind in0 bad/hang")
+		var lines strings.Builder
+		for id := range requests {
+			fmt.Fprintf(&lines, "%d in=in0:%d:100\n", id, faultyStart+100*id)
+		}
+		if err := s.send(lines.String()); err != nil {
+			t.Fatal(err)
+		}
+		hung = append(hung, s)
+	}
+	sum := fmt.Sprintf("1 ok imm=%x bytes=%d", sha256.Sum256(p), len(p))
+	n := u.session("func sha256")
+	n.put("in0", p)
+	n.want(fmt.Sprintf("1 in=in0:0:%d", len(p)), sum)
+	n.say("bind in0 good")
+	n.want(fmt.Sprintf("1 in=in0:0:%d", len(p)), sum)
+
+	// And what hung goes on when it can.
+	release()
+	for _, s := range hung {
+		seen := make(map[string]bool)
+		for range requests {
+			id, rest, _ := strings.Cut(s.answer(), " ")
+			if seen[id] || !strings.HasPrefix(rest, "ok imm=") {
+				t.Errorf("%s %s", id, rest)
+			}
+			seen[id] = true
+		}
+	}
+}
+
+// A bind that hangs can be given up, is alone, and holds up no end of its session.
+func TestBindThatHangs(t *testing.T) {
+	asRoot(t)
+	faulty, opened, _ := faultyTree(t)
+	u := serve(t, me, "bad="+faulty)
+	s := u.session("func copy")
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-opened
+		cancel()
+	}()
+	if _, err := s.ctl.Write(ctx, []byte("bind in0 bad/shut"), 0); !errors.Is(err, linux.EINTR) {
+		t.Errorf("the bind that was given up: %v", err)
+	}
+	clonetest.CheckError(t, "the next", s.ctl.Say("bind in0 bad/bad"), linux.EBUSY, `cannot bind "bad/bad": the file system of the file before it does not answer`)
+	s.say("hangup")
+	waitUntil(t, "the end of the session", func() bool { return len(u.Convs("dmover")) == 0 })
 }
 
 // Where a file system shares blocks a copy takes no room.

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/clone9p/clone9p/devices/dmover/internal/engine"
 	"github.com/clone9p/clone9p/p9ext"
@@ -18,16 +19,27 @@ const (
 	splitWork = 8 << 20   // bytes from which a map over memory is parted among the processors
 )
 
+// stuckTime is how long a piece may take before others work in its place: only one that waits for a file takes so long.
+const stuckTime = 100 * time.Millisecond
+
+// maxStuck is how many pieces of one session may be stuck at a time; while they are, the session gets no turn.
+const maxStuck = 2
+
 // A pool does the work of all sessions, a piece of one session after a piece of the next. Its workers come when there is work and go when there is none.
 //
 //	sessions with work   [ s0 | s1 | s2 ]   a worker takes the first, does a piece of its first task, and puts it behind the others
 //	tasks of a session   [ t0 | t1 ]        likewise
+//
+// A piece that is stuck, as in a file system whose server does not answer, costs the others nothing: while it is, the pool has one worker more.
 type pool struct {
-	mu      sync.Mutex // guards all below, and tasks, queued and running of every session
-	ring    []*Session // that have tasks, each once
+	mu      sync.Mutex // guards all below, and tasks, queued, running, stuck and closed of every session
+	ring    []*Session // that have tasks and may have a turn, each once
 	workers int
-	max     int // workers at most: one a processor, and one for each piece that is stuck in a session that has ended
+	max     int // workers at most: one a processor, and one for each piece that is stuck
 	tasks   int // that wait or run, of all sessions
+
+	files    []*turn // pieces of files that are being worked on
+	watching bool    // watch will look at them
 }
 
 func newPool() *pool { return &pool{max: runtime.GOMAXPROCS(0)} }
@@ -38,12 +50,19 @@ type task struct {
 	at, end int64
 }
 
+// A turn is a worker's piece of work over files, of which nobody knows how long it takes.
+type turn struct {
+	s     *Session
+	since time.Time
+	stuck bool
+}
+
 // start has a request done. It may be done, and answered, when start returns.
 func (p *pool) start(r *request) {
 	if r.f.Outputs == 0 {
 		r.fold = r.backend.Fold(r.imm)
 	}
-	memory := r.out.file == nil && !slices.ContainsFunc(r.in, func(o operand) bool { return o.file != nil })
+	memory := !r.hasFile()
 	parts := int64(1)
 	if memory && r.f.Outputs == 1 && r.n >= splitWork && r.backend.Name != engine.Generic {
 		parts = int64(runtime.GOMAXPROCS(0))
@@ -68,15 +87,20 @@ func (p *pool) start(r *request) {
 	}
 	p.tasks += int(parts)
 	p.enqueue(s)
-	for p.workers < min(p.max, p.tasks) {
+	p.hire()
+}
+
+// hire starts workers, as many as have something to do. p.mu is held.
+func (p *pool) hire() {
+	for p.workers < min(p.max, p.tasks) && len(p.ring) > 0 {
 		p.workers++
 		go p.work() // ends when there is no work
 	}
 }
 
-// enqueue puts s behind the others, if it has tasks and is not there. p.mu is held.
+// enqueue puts s behind the others, if it has tasks, may have a turn and is not there. p.mu is held.
 func (p *pool) enqueue(s *Session) {
-	if !s.queued && len(s.tasks) > 0 {
+	if !s.queued && len(s.tasks) > 0 && s.stuck < maxStuck {
 		s.queued = true
 		p.ring = append(p.ring, s)
 	}
@@ -85,6 +109,7 @@ func (p *pool) enqueue(s *Session) {
 // work is a worker.
 func (p *pool) work() {
 	var room scratch
+	var mine turn
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.ring) > 0 && p.workers <= p.max {
@@ -95,21 +120,31 @@ func (p *pool) work() {
 		s.tasks = slices.Delete(s.tasks, 0, 1)
 		p.enqueue(s)
 		s.running++
+		file := t.r.hasFile()
+		if file {
+			mine.s, mine.since, mine.stuck = s, time.Now(), false
+			p.files = append(p.files, &mine)
+			p.watchSoon()
+		}
 		p.mu.Unlock()
 
 		more := t.step(&room)
 
 		p.mu.Lock()
 		s.running--
+		if file {
+			p.files = slices.DeleteFunc(p.files, func(o *turn) bool { return o == &mine })
+			if mine.stuck {
+				s.stuck--
+				p.max--
+				p.enqueue(s)
+			}
+		}
 		switch {
 		case s.closed:
 			p.tasks--
 			if t.r.parts.Add(-1) == 0 {
 				t.r.release()
-			}
-			if s.stuck > 0 && s.running < s.stuck { // one that close did not wait for
-				s.stuck--
-				p.max--
 			}
 			if s.running == 0 {
 				close(s.idle)
@@ -129,6 +164,49 @@ func (p *pool) work() {
 	p.workers--
 }
 
+// watchSoon has watch look at the pieces of files after a while. p.mu is held.
+func (p *pool) watchSoon() {
+	if !p.watching {
+		p.watching = true
+		time.AfterFunc(stuckTime, p.watch)
+	}
+}
+
+// watch finds the pieces that are stuck.
+func (p *pool) watch() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watching = false
+	for _, t := range p.files {
+		if time.Since(t.since) >= stuckTime {
+			p.bypass(t)
+		}
+	}
+	if slices.ContainsFunc(p.files, func(t *turn) bool { return !t.stuck }) {
+		p.watchSoon()
+	}
+}
+
+// bypass lets another worker work in the place of the one that does t, and, when it is one too many, gives its session no more turns. p.mu is held.
+func (p *pool) bypass(t *turn) {
+	if t.stuck {
+		return
+	}
+	t.stuck = true
+	t.s.stuck++
+	p.max++
+	if t.s.stuck >= maxStuck && t.s.queued {
+		p.unqueue(t.s)
+	}
+	p.hire()
+}
+
+// unqueue takes s out of the ring. p.mu is held.
+func (p *pool) unqueue(s *Session) {
+	p.ring = slices.DeleteFunc(p.ring, func(o *Session) bool { return o == s })
+	s.queued = false
+}
+
 // drop takes the tasks of a session away and lets no more in. The channel is closed when no piece of it is being worked on.
 func (p *pool) drop(s *Session) <-chan struct{} {
 	p.mu.Lock()
@@ -142,25 +220,12 @@ func (p *pool) drop(s *Session) <-chan struct{} {
 	}
 	s.tasks = nil
 	if s.queued {
-		p.ring = slices.DeleteFunc(p.ring, func(o *Session) bool { return o == s })
-		s.queued = false
+		p.unqueue(s)
 	}
 	if s.running == 0 {
 		close(s.idle)
 	}
 	return s.idle
-}
-
-// abandon lets others work in the place of what hangs in s.
-func (p *pool) abandon(s *Session) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s.stuck = s.running
-	p.max += s.stuck
-	for p.workers < min(p.max, p.tasks) {
-		p.workers++
-		go p.work()
-	}
 }
 
 // A scratch is the memory through which the bytes of files pass.
@@ -189,6 +254,14 @@ func (t *task) step(room *scratch) (more bool) {
 	return !done && t.at < t.end
 }
 
+// pieceBytes is how much of each operand is done at a time: less where several pass through memory on their way from or to files.
+func (r *request) pieceBytes() int64 {
+	if !r.hasFile() {
+		return piece
+	}
+	return max(piece/int64(len(r.in)+r.f.Outputs), piece/4)
+}
+
 // piece does the next bytes; done says that the rest cannot matter.
 func (t *task) piece(room *scratch) (n int64, done bool, err error) {
 	r := t.r
@@ -200,7 +273,7 @@ func (t *task) piece(room *scratch) (n int64, done bool, err error) {
 		}
 		r.kernel = false // the file system will not; the only task of the request knows
 	}
-	size := int(min(left, piece))
+	size := int(min(left, r.pieceBytes()))
 	var views [numInputs][]byte
 	in := views[:len(r.in)]
 	for k, o := range r.in {

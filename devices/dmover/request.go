@@ -158,6 +158,11 @@ func (r *request) failure() error {
 	return r.err
 }
 
+// hasFile reports whether a file takes part.
+func (r *request) hasFile() bool {
+	return r.out.file != nil || slices.ContainsFunc(r.in, func(o operand) bool { return o.file != nil })
+}
+
 // release ends what the request refers to.
 func (r *request) release() {
 	for _, o := range r.in {

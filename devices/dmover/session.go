@@ -25,15 +25,18 @@ type Session struct {
 
 	credits *clonefs.Credits // a request each, until its response is read
 	answers *clonefs.Queue   // for which all readers compete
+	bound   atomic.Int32     // buffers that stand for files
 	putBack atomic.Int64     // responses there that were taken and put back: their credits were given back with the first taking
 
 	// Guarded by dev.pool.mu.
 	tasks   []*task
 	queued  bool          // in the pool's ring
 	running int           // pieces that are being worked on
-	stuck   int           // of these, pieces that close did not wait for
+	stuck   int           // of these, pieces in whose place others work
 	closed  bool          //
 	idle    chan struct{} // closed when the session is closed and nothing of it runs
+
+	opening atomic.Bool // a bind waits for its file system, or nobody waits for it any more
 
 	mu          sync.Mutex // guards all below
 	f           *engine.Func
@@ -146,13 +149,22 @@ func (s *Session) Close() error {
 	defer late.Stop()
 	select {
 	case <-idle:
-	case <-late.C:
-		s.dev.pool.abandon(s)
+	case <-late.C: // what hangs is left to itself
 	}
 	for i := range s.buffers {
-		s.buffers[i].bind(nil)
+		s.bind(&s.buffers[i], nil)
 	}
 	return nil
+}
+
+// bind makes a buffer stand for f, or for memory again when f is nil.
+func (s *Session) bind(b *buffer, f *boundFile) {
+	if f != nil {
+		s.bound.Add(1)
+	}
+	if b.bind(f) {
+		s.bound.Add(-1)
+	}
 }
 
 func (s *Session) setFunc(_ context.Context, argv []string) error {
@@ -210,7 +222,7 @@ func (s *Session) bufferOf(word, name string) (*buffer, error) {
 }
 
 // bindTo is bind: BUF PATH [OFF [LEN]] [create].
-func (s *Session) bindTo(_ context.Context, argv []string) error {
+func (s *Session) bindTo(ctx context.Context, argv []string) error {
 	b, err := s.bufferOf("bind", argv[0])
 	if err != nil {
 		return err
@@ -236,19 +248,19 @@ func (s *Session) bindTo(_ context.Context, argv []string) error {
 			*to = int64(n)
 		}
 	}
-	f, err := s.open(path, flags)
+	f, err := s.openContext(ctx, path, flags)
 	if err != nil {
 		return err
 	}
 	f.off, f.len = off, length
-	b.bind(f)
+	s.bind(b, f)
 	return nil
 }
 
 func (s *Session) unbind(_ context.Context, argv []string) error {
 	b, err := s.bufferOf("unbind", argv[0])
 	if err == nil {
-		b.bind(nil)
+		s.bind(b, nil)
 	}
 	return err
 }
@@ -304,8 +316,13 @@ func (st *stream) Unread(p []byte) {
 	st.Queue.Unread(p)
 }
 
-// PollWrite takes requests, a line each, where there is room for all of them.
+// PollWrite takes requests, a line each, where there is room for all of them. Where files are bound it leaves them to WriteContext: to ask a file for its
+// length may take its time.
 func (st *stream) PollWrite(p []byte, _ int64, w p9ext.Waiter) (int, error) {
+	if st.s.bound.Load() > 0 {
+		st.s.credits.Unpoll(w)
+		return 0, p9ext.ErrNoPoll
+	}
 	lines, bad := parse(p)
 	if len(lines) > 0 {
 		if err := st.s.credits.PollTake(len(lines), w); err != nil {

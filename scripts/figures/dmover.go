@@ -204,7 +204,11 @@ func (m *mover) fill(k int, p []byte) error {
 // ask sends a request and waits for its response.
 func (m *mover) ask(request string) error {
 	// As the server does: without waiting where that is possible.
-	if _, err := m.tx.(p9ext.WritePoller).PollWrite([]byte(request), 0, m); err != nil {
+	_, err := m.tx.(p9ext.WritePoller).PollWrite([]byte(request), 0, m)
+	if errors.Is(err, p9ext.ErrNoPoll) {
+		_, err = m.tx.WriteAt([]byte(request), 0)
+	}
+	if err != nil {
 		return err
 	}
 	n, err := m.rx.(p9ext.ReadPoller).PollRead(m.response, 0, m)
