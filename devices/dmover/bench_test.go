@@ -10,7 +10,7 @@ func (never) Wake() {}
 
 // A small request, from its write to the read of its response: what it costs beside the work.
 func BenchmarkRequest(b *testing.B) {
-	s := (&device{settings: DefaultConfig(), pool: newPool()}).open(me)
+	s := newDevice(DefaultConfig(), nil).open(me)
 	defer s.Close()
 	if err := s.setFunc(b.Context(), []string{"zero"}); err != nil {
 		b.Fatal(err)

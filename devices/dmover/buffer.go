@@ -25,16 +25,35 @@ const (
 
 var bufferNames = [numBuffers]string{"in0", "in1", "in2", "in3", "in4", "in5", "in6", "in7", "out"}
 
+// A budget is the memory that the buffers of all sessions may have.
+type budget struct {
+	used atomic.Int64
+	max  int64
+}
+
+// take takes n bytes, if there are so many left.
+func (b *budget) take(n int) bool {
+	if b.used.Add(int64(n)) > b.max {
+		b.used.Add(-int64(n))
+		return false
+	}
+	return true
+}
+
+func (b *budget) give(n int) { b.used.Add(-int64(n)) }
+
 // A buffer is memory, or part of a file.
 type buffer struct {
-	index int
-	limit int
+	index  int
+	limit  int
+	budget *budget
 
 	// mu guards the fields below. It is held for reading while a piece of a request works on mem, whose bytes it may write where the request says so, and
 	// for writing by everybody else; never while a file is read or written.
 	mu   sync.RWMutex
-	mem  []byte // its length is the buffer's
+	mem  []byte // its length is the buffer's; its capacity was taken from budget
 	file *boundFile
+	gone bool // the session has ended: there will be no more memory
 }
 
 func (b *buffer) name() string { return bufferNames[b.index] }
@@ -100,10 +119,25 @@ func (f *boundFile) writeAt(p []byte, off int64) (n int, err error) {
 func (b *buffer) bind(f *boundFile) bool {
 	b.mu.Lock()
 	old := b.file
-	b.file, b.mem = f, nil
+	b.file = f
+	b.drop()
 	b.mu.Unlock()
 	old.release()
 	return old != nil
+}
+
+// drop lets go of the memory. b.mu is held for writing.
+func (b *buffer) drop() {
+	b.budget.give(cap(b.mem))
+	b.mem = nil
+}
+
+// close lets go of everything, for good. It reports what bind does.
+func (b *buffer) close() bool {
+	b.mu.Lock()
+	b.gone = true
+	b.mu.Unlock()
+	return b.bind(nil)
 }
 
 // openContext is open for who waits until ctx ends. A file system that does not answer keeps one goroutine of a session, not more.
@@ -267,24 +301,36 @@ func (f *fill) write(p []byte, off int64) (int, error) {
 		b.mem = b.mem[:0]
 	}
 	f.mu.Unlock()
-	b.extend(int(off) + len(p))
+	if err := b.extend(int(off) + len(p)); err != nil {
+		return 0, err
+	}
 	return copy(b.mem[off:], p), nil
 }
 
 // extend makes the buffer n bytes long at least; the new ones are zero. b.mu is held for writing.
-func (b *buffer) extend(n int) {
+func (b *buffer) extend(n int) error {
 	old := len(b.mem)
 	if n <= old {
-		return
+		return nil
+	}
+	if b.gone {
+		return p9ext.ErrHungup
 	}
 	if n <= cap(b.mem) {
 		b.mem = b.mem[:n]
 		clear(b.mem[old:])
-		return
+		return nil
 	}
-	grown := make([]byte, n, min(max(n, 2*cap(b.mem)), max(b.limit, n)))
+	room := min(max(n, 2*cap(b.mem)), max(b.limit, n))
+	if !b.budget.take(room - cap(b.mem)) {
+		if room = n; !b.budget.take(room - cap(b.mem)) {
+			return p9ext.Errorf(linux.ENOMEM, "no memory for %s: the buffers of all sessions have the %d bytes that they may (--dmover-memory)", b.name(), b.budget.max)
+		}
+	}
+	grown := make([]byte, n, room)
 	copy(grown, b.mem)
 	b.mem = grown
+	return nil
 }
 
 // ReadContext reads of the output buffer.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/clone9p/clone9p/clonefs"
@@ -13,8 +14,10 @@ const (
 	defaultLimit   = 256
 	defaultPerUser = 64
 	defaultBuffer  = 16 << 20
+	defaultMemory  = 1 << 30
 	maxLimit       = 1 << 20
 	maxBuffer      = 1 << 30
+	maxMemory      = 1<<(strconv.IntSize-1) - 1
 
 	defaultDepth = 64
 	maxDepth     = 4096
@@ -25,12 +28,13 @@ type Config struct {
 	Limit   int      // sessions at once, at least 1
 	PerUser int      // sessions at once of one user, at least 1
 	Buffer  int      // bytes that one of the nine buffers of a session holds in memory at most
+	Memory  int      // bytes that the buffers of all sessions have together at most
 	Roots   []string // directories whose files may be bound, [NAME=]DIR; a PATH of bind is NAME/PATH where the root has a name
 }
 
 // DefaultConfig returns the settings that the server has unless told otherwise: no files.
 func DefaultConfig() Config {
-	return Config{Limit: defaultLimit, PerUser: defaultPerUser, Buffer: defaultBuffer}
+	return Config{Limit: defaultLimit, PerUser: defaultPerUser, Buffer: defaultBuffer, Memory: defaultMemory}
 }
 
 // Options returns c's settings as data, from which a program makes flags, configuration keys and their documentation. They point into c.
@@ -39,6 +43,7 @@ func (c *Config) Options() []clonefs.Option {
 		{Name: "limit", Arg: "N", Help: "sessions at once", Value: &c.Limit},
 		{Name: "per-user", Arg: "N", Help: "sessions at once of one user", Value: &c.PerUser},
 		{Name: "buffer", Arg: "BYTES", Help: "memory of each of a session's nine buffers, at most", Value: &c.Buffer},
+		{Name: "memory", Arg: "BYTES", Help: "memory of the buffers of all sessions together, at most", Value: &c.Memory},
 		{Name: "root", Arg: "[NAME=]DIR", Help: "let sessions bind files below DIR, with their owners' rights; repeatable", Value: &c.Roots},
 	}
 }
@@ -51,7 +56,7 @@ func (c *Config) check() ([]root, error) {
 	for _, o := range []struct {
 		name       string
 		value, max int
-	}{{"limit", c.Limit, maxLimit}, {"per-user", c.PerUser, maxLimit}, {"buffer", c.Buffer, maxBuffer}} {
+	}{{"limit", c.Limit, maxLimit}, {"per-user", c.PerUser, maxLimit}, {"buffer", c.Buffer, maxBuffer}, {"memory", c.Memory, maxMemory}} {
 		if o.value < 1 || o.value > o.max {
 			return nil, fmt.Errorf("dmover: %s is %d, it must be 1 to %d", o.name, o.value, o.max)
 		}

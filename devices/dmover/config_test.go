@@ -31,6 +31,7 @@ func TestConfig(t *testing.T) {
 	}
 	for _, change := range []func(*Config){
 		func(c *Config) { c.Limit = 0 }, func(c *Config) { c.PerUser = -1 }, func(c *Config) { c.Buffer = 0 }, func(c *Config) { c.Buffer = maxBuffer + 1 },
+		func(c *Config) { c.Memory = 0 },
 	} {
 		c := DefaultConfig()
 		change(&c)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/clone9p/clone9p/clonefs"
 	"github.com/clone9p/clone9p/clonefs/clonetest"
+	"github.com/clone9p/clone9p/p9ext"
 	"github.com/hugelgupf/p9/linux"
 	"github.com/hugelgupf/p9/p9"
 )
@@ -295,6 +296,56 @@ func TestCtl(t *testing.T) {
 	}
 }
 
+// The buffers of all sessions have so much memory and not more; unbind and the end of a session give it back.
+func TestMemoryOfAllSessions(t *testing.T) {
+	c := DefaultConfig()
+	c.Buffer, c.Memory = 2<<20, 3<<20
+	d := newDevice(c, nil)
+	a, b := d.open(me), d.open(me)
+	fill := func(s *Session, n int) error {
+		f := &fill{b: &s.buffers[0]}
+		for off := 0; off < n; off += 64 << 10 {
+			if _, err := f.PollWrite(make([]byte, min(64<<10, n-off)), int64(off), nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	const full = "no memory for in0: the buffers of all sessions have the 3145728 bytes that they may (--dmover-memory)"
+	if err := fill(a, 2<<20); err != nil {
+		t.Fatal(err)
+	}
+	clonetest.CheckError(t, "more", fill(b, 2<<20), linux.ENOMEM, full)
+	if err := b.setFunc(t.Context(), []string{"zero"}); err != nil {
+		t.Fatal(err)
+	}
+	l, err := parseLine("1 out=out:0:2097152")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.prepare(&l)
+	clonetest.CheckError(t, "an output", err, linux.ENOMEM, strings.Replace(full, "in0", "out", 1))
+	for _, s := range []*Session{b, a} {
+		if err := s.unbind(t.Context(), []string{"in0"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := fill(b, 2<<20); err != nil {
+		t.Errorf("after unbind: %v", err)
+	}
+	b.Close()
+	if err := fill(b, 1); !errors.Is(err, p9ext.ErrHungup) {
+		t.Errorf("after the end of the session: %v", err)
+	}
+	if err := fill(a, 2<<20); err != nil {
+		t.Errorf("after the end of the other: %v", err)
+	}
+	a.Close()
+	if n := d.memory.used.Load(); n != 0 {
+		t.Errorf("at the end %d bytes are taken", n)
+	}
+}
+
 // What is wrong with a request is told in its response; what is no request ends the write.
 func TestBadRequests(t *testing.T) {
 	s := serve(t, me).session("func copy")
@@ -388,8 +439,7 @@ func TestDepth(t *testing.T) {
 // s9 is a session by itself.
 func s9(t *testing.T) *Session {
 	t.Helper()
-	d := &device{settings: DefaultConfig(), pool: newPool()}
-	s := d.open(me)
+	s := newDevice(DefaultConfig(), nil).open(me)
 	t.Cleanup(func() { s.Close() })
 	return s
 }
@@ -560,8 +610,7 @@ func waitUntil(t *testing.T, what string, ok func() bool) {
 func TestFileMadeShorter(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/a", make([]byte, 4<<20))
-	d := &device{settings: DefaultConfig(), pool: newPool(), roots: []root{{"", dir}}}
-	s := d.open(me)
+	s := newDevice(DefaultConfig(), []root{{"", dir}}).open(me)
 	defer s.Close()
 	if err := s.setFunc(t.Context(), []string{"crc32"}); err != nil {
 		t.Fatal(err)

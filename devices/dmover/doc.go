@@ -18,7 +18,7 @@
 //
 // # Buffers
 //
-// A buffer is memory of the session up to [Config.Buffer] bytes, or after bind a part of a regular file below one of the exported roots. Of an open for
+// A buffer is memory of the session up to [Config.Buffer] bytes, all together up to [Config.Memory], or after bind a part of a regular file below one of the exported roots. Of an open for
 // writing alone the first write empties the buffer, as > empties a file; its length is what was written. A request that writes to out extends it.
 //
 // bind opens the file with the rights of the session's owner (package asuser), beneath the root whatever links and dots the path has

@@ -255,7 +255,7 @@ func (s *Session) operand(sp span, output bool) (operand, error) {
 		case output && end > int64(b.limit):
 			return o, invalid("%s ends at %d, it holds %d bytes at most (--dmover-buffer)", b.name(), end, b.limit)
 		case output:
-			b.extend(int(end))
+			return o, b.extend(int(end))
 		case end > int64(len(b.mem)):
 			return o, invalid("%s has %d bytes, the request ends at %d", b.name(), len(b.mem), end)
 		}

@@ -51,6 +51,11 @@ type device struct {
 	settings Config
 	roots    []root
 	pool     *pool
+	memory   budget
+}
+
+func newDevice(c Config, roots []root) *device {
+	return &device{settings: c, roots: roots, pool: newPool(), memory: budget{max: int64(c.Memory)}}
 }
 
 // kernelBackend is the name of the backend that has the kernel copy and clear files.
@@ -62,7 +67,7 @@ func New(c Config) (*clonefs.Device[*Session], error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &device{settings: c, roots: roots, pool: newPool()}
+	d := newDevice(c, roots)
 	files := clonefs.Files[*Session]{
 		{Name: "data", Mode: 0o660, Prompt: true, Help: "requests in, ID [out=BUF:OFF:LEN] [in=BUF:OFF:LEN]... [imm=HEX]; responses out, ID ok [imm=HEX] [bytes=N] or ID error ERRNO TEXT",
 			Duplex: (*Session).data},
@@ -110,7 +115,7 @@ func functions() (string, error) {
 		}
 		fmt.Fprintf(&b, "%s %s %d %d", f.Name, inputs, f.ImmIn, f.ImmOut)
 		for i := range f.Backends {
-			fmt.Fprintf(&b, " %s=%.0f", f.Backends[i].Name, f.Speed(i)/1e6)
+			fmt.Fprintf(&b, " %s=%.0f", f.Backends[i].Name, max(f.Speed(i)/1e6, 1))
 		}
 		if byKernel(f) {
 			b.WriteString(" " + kernelBackend)
@@ -132,7 +137,7 @@ func (d *device) open(owner clonefs.User) *Session {
 		outstanding: make(map[uint64]*request),
 	}
 	for i := range s.buffers {
-		s.buffers[i].index, s.buffers[i].limit = i, d.settings.Buffer
+		s.buffers[i].index, s.buffers[i].limit, s.buffers[i].budget = i, d.settings.Buffer, &d.memory
 	}
 	return s
 }
@@ -152,7 +157,9 @@ func (s *Session) Close() error {
 	case <-late.C: // what hangs is left to itself
 	}
 	for i := range s.buffers {
-		s.bind(&s.buffers[i], nil)
+		if s.buffers[i].close() {
+			s.bound.Add(-1)
+		}
 	}
 	return nil
 }

@@ -131,7 +131,7 @@ func (b *bench) compareWith(name, other string, bound, n float64, ours, theirs f
 // newMovers makes a tree of the device alone, with one exported directory.
 func newMovers(dir string) (p9.File, error) {
 	c := dmover.DefaultConfig()
-	c.Limit, c.PerUser, c.Buffer = 2000, 2000, 64<<20
+	c.Limit, c.PerUser, c.Buffer, c.Memory = 2000, 2000, 64<<20, 4<<30
 	c.Roots = []string{dir}
 	d, err := dmover.New(c)
 	if err != nil {
