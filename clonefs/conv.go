@@ -78,6 +78,13 @@ func (c *Conv) Name() string { return c.dev.name + "/" + strconv.Itoa(c.n) }
 // Owner is who opened clone. A chown of the conversation's files does not change it, nor against whose limit the conversation counts.
 func (c *Conv) Owner() User { return *c.user }
 
+// MayWrite reports whether u may write what is the conversation's own, as volume in it: its owner, its group as its mode says, the
+// superuser. A file of the device that stands for several conversations asks it.
+func (c *Conv) MayWrite(u User) bool {
+	at := place{c.dev, c, &entry{mode: 0o660}}
+	return c.dev.admits(&u) && c.dev.fs.allows(&u, 2, at.perm(c.dev.fs))
+}
+
 // Hangup ends the conversation because the driver can't go on: its interface was deleted, its child died. It returns at once and may be
 // called from any goroutine, also from within the driver's own methods; the driver's Close follows on another goroutine. cause is logged.
 // Within Clone it makes the open fail once Clone has returned.

@@ -36,7 +36,7 @@ func builtin(word, args, help string, do func(*Conv, []string) error) message {
 	if err != nil {
 		panic(err)
 	}
-	return message{word, args, help, p, false, func(_ context.Context, c *Conv, args []string) error { return do(c, args) }}
+	return message{word, args, help, p, false, func(_ context.Context, c *Conv, _ *User, args []string) error { return do(c, args) }}
 }
 
 func isBuiltin(word string) bool {
@@ -60,8 +60,11 @@ func setLabel(c *Conv, args []string) error {
 	return nil
 }
 
-// run carries out one line of ctl. The caller has the conversation to itself.
-func (c *Conv) run(ctx context.Context, u *User, line string) error {
+// messages is what one file understands: ctl, or a file of the device itself that is like it.
+type messages []message
+
+// run carries out one line. c is nil for a file of the device itself; else the caller has the conversation to itself.
+func (ms messages) run(ctx context.Context, fs *FS, c *Conv, u *User, line string) error {
 	words, err := Fields(line)
 	if err != nil {
 		return p9ext.Errorf(linux.EINVAL, "bad control message: %w", err)
@@ -71,8 +74,8 @@ func (c *Conv) run(ctx context.Context, u *User, line string) error {
 	}
 	word, args := words[0], words[1:]
 	known := false
-	for i := range c.dev.ctl {
-		m := &c.dev.ctl[i]
+	for i := range ms {
+		m := &ms[i]
 		if m.word != word {
 			continue
 		}
@@ -80,25 +83,25 @@ func (c *Conv) run(ctx context.Context, u *User, line string) error {
 		if !m.pattern.match(args) {
 			continue
 		}
-		if m.super && !c.dev.fs.isSuper(u) {
+		if m.super && !fs.isSuper(u) {
 			return p9ext.Errorf(linux.EPERM, "%w: %s is for the superuser", p9ext.ErrPerm, m.word)
 		}
-		err := m.do(ctx, c, args)
+		err := m.do(ctx, c, u, args)
 		if errors.Is(err, ErrBadArg) {
-			return c.dev.badMessage(word)
+			return ms.bad(word)
 		}
 		return err
 	}
 	if !known {
 		return p9ext.Errorf(linux.EINVAL, "unknown control message: %s", shown(word))
 	}
-	return c.dev.badMessage(word)
+	return ms.bad(word)
 }
 
-// badMessage is the error that says what a message wants.
-func (t *table) badMessage(word string) error {
+// bad is the error that says what a message wants.
+func (ms messages) bad(word string) error {
 	var wants []string
-	for _, m := range t.ctl {
+	for _, m := range ms {
 		if m.word == word {
 			if m.args == "" {
 				m.args = "no argument"
@@ -120,15 +123,23 @@ func (c *Conv) write(ctx context.Context, u *User, p []byte) (int, error) {
 	defer c.finish()
 	both, release := c.with(ctx)
 	defer release()
-	for line := range strings.SplitSeq(string(p), "\n") {
-		if err := c.run(both, u, line); err != nil {
-			return 0, answer(ctx, c, err)
+	if err := c.dev.ctl.all(both, c.dev.fs, c, u, string(p)); err != nil {
+		return 0, answer(ctx, c, err)
+	}
+	return len(p), nil
+}
+
+// all carries out line after line, up to the first error or the end of the conversation.
+func (ms messages) all(ctx context.Context, fs *FS, c *Conv, u *User, text string) error {
+	for line := range strings.SplitSeq(text, "\n") {
+		if err := ms.run(ctx, fs, c, u, line); err != nil {
+			return err
 		}
-		if c.dead.Load() { // hangup
+		if c != nil && c.dead.Load() { // hangup
 			break
 		}
 	}
-	return len(p), nil
+	return nil
 }
 
 // A ctlFile is a conversation's ctl, or clone, which becomes the ctl of a new conversation when it is opened.

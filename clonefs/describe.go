@@ -28,6 +28,8 @@ type FileInfo struct {
 	Help   string
 	Holds  bool // an open is a reference to the conversation
 	Stream bool // reads and writes may wait; the others are text
+
+	Messages []MessageInfo // of a file of the device that understands some
 }
 
 // Describe returns what d's tables say. It returns the error that [New] would.
@@ -47,9 +49,7 @@ const (
 
 func (t *table) describe() Info {
 	i := Info{Name: t.name, Doc: t.doc}
-	for _, m := range t.ctl {
-		i.Messages = append(i.Messages, MessageInfo{m.word, m.args, m.help, m.super})
-	}
+	i.Messages = t.ctl.info()
 	for _, e := range t.files {
 		i.Files = append(i.Files, e.info())
 	}
@@ -64,8 +64,16 @@ func (t *table) describe() Info {
 	return i
 }
 
+func (ms messages) info() []MessageInfo {
+	var info []MessageInfo
+	for _, m := range ms {
+		info = append(info, MessageInfo{m.word, m.args, m.help, m.super})
+	}
+	return info
+}
+
 func (e *entry) info() FileInfo {
-	return FileInfo{e.name, e.mode, e.help, e.holds, e.kind == kindStream}
+	return FileInfo{e.name, e.mode, e.help, e.holds, e.kind == kindStream, e.msgs.info()}
 }
 
 // Help renders the description as the device's help file has it.
@@ -91,14 +99,22 @@ func (i Info) Help() string {
 		lines = append(lines, [2]string{fmt.Sprintf("%s/N/%s", i.Name, f.Name), fmt.Sprintf("%04o  %s", f.Mode, f.Help)})
 	}
 	flush("Files")
-	for _, m := range i.Messages {
-		help := m.Help
-		if m.Super {
-			help += " (superuser)"
+	messages := func(to string, ms []MessageInfo) {
+		for _, m := range ms {
+			help := m.Help
+			if m.Super {
+				help += " (superuser)"
+			}
+			lines = append(lines, [2]string{strings.TrimSpace(m.Word + " " + m.Args), help})
 		}
-		lines = append(lines, [2]string{strings.TrimSpace(m.Word + " " + m.Args), help})
+		flush("Messages to " + to + ", one a line; words with blanks are quoted 'so', as in rc(1)")
 	}
-	flush("Messages to ctl, one a line; words with blanks are quoted 'so', as in rc(1)")
+	messages("ctl", i.Messages)
+	for _, f := range i.Shared {
+		if f.Messages != nil {
+			messages(i.Name+"/"+f.Name, f.Messages)
+		}
+	}
 	return b.String()
 }
 

@@ -31,6 +31,10 @@ type Device[T Closer] struct {
 	State  func(T) string
 	Status func(T) (string, error)
 
+	// Close ends what the device has beside its conversations; nil means nothing. [FS.Close] calls it once, after the driver's last
+	// Close, or when there is no time left for that.
+	Close func() error
+
 	Ctl    Messages[T]  // in the order in which help lists them
 	Files  Files[T]     // of a conversation, beside ctl and status which every device has
 	Shared []SharedFile // of the device itself, beside clone, help and stats
@@ -117,14 +121,18 @@ type Stream interface{ Close() error }
 
 // A SharedFile is a file of the device itself, such as dmover/functions or audio/volume: like [File], for the user who opens it.
 // Owner and group are the server's.
-// A zero Mode is 0444 for Text alone, 0660 with SetText, 0666 for Open.
+// A zero Mode is 0444 for Text alone, 0660 with SetText or Ctl, 0666 for Open.
 type SharedFile struct {
 	Name    string
 	Mode    p9.FileMode
 	Help    string
 	Text    func() (string, error)
 	SetText func(ctx context.Context, u User, text string) error
-	Open    func(ctx context.Context, u User, m Mode) (Stream, error)
+
+	// Ctl, in place of SetText, has each write be messages, one a line, as in a conversation's ctl. What they act on is the user who writes.
+	Ctl Messages[User]
+
+	Open func(ctx context.Context, u User, m Mode) (Stream, error)
 
 	// Counts makes an open of this file count as a conversation in the limits of the device and the user, though it is not listed.
 	// It goes with Open.

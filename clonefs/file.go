@@ -178,7 +178,7 @@ func (f *textFile) Open(flags p9.OpenFlags) (p9.QID, uint32, error) {
 	if err != nil {
 		return p9.QID{}, 0, err
 	}
-	if m.Write && f.at.ent.setText == nil { // the superuser's
+	if m.Write && !f.at.ent.writable() { // the superuser's
 		return p9.QID{}, 0, f.failed("open", p9ext.ErrAccess)
 	}
 	f.mode.Store(&m)
@@ -237,7 +237,13 @@ func (f *textFile) WriteContext(ctx context.Context, p []byte, _ int64) (int, er
 		defer release()
 		ctx = both
 	}
-	if err := f.at.ent.setText(ctx, c, f.v.user, text); err != nil {
+	var err error
+	if ms := f.at.ent.msgs; ms != nil {
+		err = ms.all(ctx, f.v.fs, c, &f.v.user, text)
+	} else {
+		err = f.at.ent.setText(ctx, c, f.v.user, text)
+	}
+	if err != nil {
 		return 0, f.failed("write", answer(ctx, c, err))
 	}
 	return len(p), nil

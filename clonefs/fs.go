@@ -3,6 +3,7 @@ package clonefs
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -185,7 +186,7 @@ func (fs *FS) AttachUser(_ context.Context, u User) (p9.File, error) {
 }
 
 // Close ends all conversations and waits until the drivers have closed them, or ctx ends. Nothing can be opened afterwards.
-// Only then it returns an error, which says how many conversations were left.
+// Only then, or where a driver could not close its device, it returns an error, which says how many conversations were left.
 func (fs *FS) Close(ctx context.Context) error {
 	fs.closed.Store(true)
 	for _, d := range fs.devices {
@@ -197,11 +198,24 @@ func (fs *FS) Close(ctx context.Context) error {
 		fs.running.Wait()
 		close(done)
 	}()
+	var failed []error
 	select {
 	case <-done:
-		return nil
 	case <-ctx.Done():
+		failed = append(failed, fmt.Errorf("clonefs: drivers have not closed %s: %w", strings.Join(fs.left(), ", "), context.Cause(ctx)))
 	}
+	for _, d := range fs.devices {
+		if d.table.close != nil && d.shut.CompareAndSwap(false, true) {
+			if err := d.table.close(); err != nil {
+				failed = append(failed, fmt.Errorf("clonefs: closing %s: %w", d.name, err))
+			}
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// left says which drivers have not closed what.
+func (fs *FS) left() []string {
 	var left []string
 	for _, d := range fs.devices {
 		d.mu.Lock()
@@ -213,7 +227,7 @@ func (fs *FS) Close(ctx context.Context) error {
 	if len(left) == 0 {
 		left = []string{"a stream"}
 	}
-	return fmt.Errorf("clonefs: drivers have not closed %s: %w", strings.Join(left, ", "), context.Cause(ctx))
+	return left
 }
 
 // Stats returns the counters of all devices, sorted by name.

@@ -20,6 +20,7 @@ type device struct {
 	path    uint64  // qid.path of its directory
 	entries []entry // clone, help, stats, the driver's
 	policy  atomic.Pointer[policy]
+	shut    atomic.Bool // the driver's Close of the device was called
 
 	mu      sync.Mutex // guards all below; taken before a Conv's
 	closed  bool

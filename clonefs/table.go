@@ -20,9 +20,10 @@ type table struct {
 	clone      func(context.Context, *Conv) (Closer, error)
 	state      func(*Conv) string
 	status     func(*Conv) (string, error)
-	ctl        []message // the driver's, then everybody's
-	files      []entry   // of a conversation: ctl, status, the driver's
-	shared     []entry   // of the device: the driver's alone
+	close      func() error // of the device; nil: nothing
+	ctl        messages     // the driver's, then everybody's
+	files      []entry      // of a conversation: ctl, status, the driver's
+	shared     []entry      // of the device: the driver's alone
 	maxConvs   int
 	maxPerUser int
 	mode       p9.FileMode
@@ -35,7 +36,7 @@ type message struct {
 	word, args, help string
 	pattern          pattern
 	super            bool
-	do               func(context.Context, *Conv, []string) error
+	do               func(context.Context, *Conv, *User, []string) error
 }
 
 // A kind says which type of p9.File a file of the tree is.
@@ -60,12 +61,16 @@ type entry struct {
 	static  func() (string, error)
 	text    func(*Conv) (string, error)                              // the Conv is nil for a file of the device itself, here and below
 	setText func(context.Context, *Conv, User, string) error         // nil: can't be written
+	msgs    messages                                                 // what setText understands, where it is lines like those of ctl
 	open    func(context.Context, *Conv, User, Mode) (Stream, error) // kindStream
 	half    Mode                                                     // the directions in which a stream may be opened
 	prompt  bool                                                     // neither open nor the stream's Close waits
 	holds   bool                                                     // an open is a reference to the conversation
 	counts  bool                                                     // an open counts as a conversation
 }
+
+// writable reports whether the text of the file can be set.
+func (e *entry) writable() bool { return e.setText != nil || len(e.msgs) > 0 }
 
 // table implements Driver.
 func (d *Device[T]) table() (*table, error) {
@@ -94,22 +99,17 @@ func (d *Device[T]) table() (*table, error) {
 		t.status = func(c *Conv) (string, error) { return d.Status(c.driver.(T)) }
 	}
 
-	for _, m := range d.Ctl {
-		p, err := parsePattern(m.Args)
-		switch {
-		case err != nil:
-			return fail("message %s: %w", m.Word, err)
-		case m.Do == nil:
-			return fail("message %s: no Do", m.Word)
-		case !validName(m.Word):
-			return fail("message %q: not a word", m.Word)
-		case isBuiltin(m.Word):
-			return fail("message %s: every device has it already", m.Word)
-		}
-		t.ctl = append(t.ctl, message{m.Word, m.Args, m.Help, p, m.Super,
-			func(ctx context.Context, c *Conv, args []string) error { return m.Do(c.driver.(T), ctx, args) }})
+	t.close = d.Close
+	ms, err := compile(d.Ctl, func(c *Conv, _ *User) T { return c.driver.(T) })
+	if err != nil {
+		return fail("%w", err)
 	}
-	t.ctl = append(t.ctl, builtins...)
+	for _, m := range ms {
+		if isBuiltin(m.word) {
+			return fail("message %s: every device has it already", m.word)
+		}
+	}
+	t.ctl = append(ms, builtins...)
 
 	t.files = []entry{
 		{name: "ctl", mode: 0o660, kind: kindCtl, help: "reading gives N; writing sends the messages below, one a line", holds: true},
@@ -131,6 +131,25 @@ func (d *Device[T]) table() (*table, error) {
 		t.shared = append(t.shared, e)
 	}
 	return t, nil
+}
+
+// compile makes messages of a table's; of finds on what a message acts.
+func compile[T any](table []Message[T], of func(*Conv, *User) T) (messages, error) {
+	var ms messages
+	for _, m := range table {
+		p, err := parsePattern(m.Args)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("message %s: %w", m.Word, err)
+		case m.Do == nil:
+			return nil, fmt.Errorf("message %s: no Do", m.Word)
+		case !validName(m.Word):
+			return nil, fmt.Errorf("message %q: not a word", m.Word)
+		}
+		ms = append(ms, message{m.Word, m.Args, m.Help, p, m.Super,
+			func(ctx context.Context, c *Conv, u *User, args []string) error { return m.Do(of(c, u), ctx, args) }})
+	}
+	return ms, nil
 }
 
 // addFile appends a conversation's file, and its two halves if it is duplex.
@@ -191,7 +210,7 @@ func convEntry[T any](f File[T]) (e entry, duplex bool, err error) {
 func sharedEntry(f SharedFile) (entry, error) {
 	e := entry{name: f.Name, mode: f.Mode & 0o666, help: f.Help, counts: f.Counts}
 	switch {
-	case f.Open != nil && f.Text == nil && f.SetText == nil:
+	case f.Open != nil && f.Text == nil && f.SetText == nil && f.Ctl == nil:
 		e.kind = kindStream
 		e.half = Mode{true, true}
 		e.open = func(ctx context.Context, _ *Conv, u User, m Mode) (Stream, error) { return f.Open(ctx, u, m) }
@@ -199,7 +218,7 @@ func sharedEntry(f SharedFile) (entry, error) {
 			e.mode = 0o666
 		}
 		return e, nil
-	case f.Open == nil && (f.Text != nil || f.SetText != nil) && !f.Counts:
+	case f.Open == nil && (f.Text != nil || f.SetText != nil || f.Ctl != nil) && (f.SetText == nil || f.Ctl == nil) && !f.Counts:
 		e.kind = kindText
 		e.text = func(*Conv) (string, error) { return "", nil }
 		if f.Text != nil {
@@ -208,10 +227,14 @@ func sharedEntry(f SharedFile) (entry, error) {
 		if f.SetText != nil {
 			e.setText = func(ctx context.Context, _ *Conv, u User, s string) error { return f.SetText(ctx, u, s) }
 		}
-		e.mode = defaultMode(e.mode, f.SetText != nil, 0o660)
+		var err error
+		if e.msgs, err = compile(f.Ctl, func(_ *Conv, u *User) User { return *u }); err != nil {
+			return e, err
+		}
+		e.mode = defaultMode(e.mode, e.writable(), 0o660)
 		return e, nil
 	}
-	return e, errors.New("either Open or Text and SetText are wanted, and Counts goes with Open")
+	return e, errors.New("either Open, or Text with SetText or Ctl, is wanted, and Counts goes with Open")
 }
 
 func defaultMode(mode p9.FileMode, writable bool, then p9.FileMode) p9.FileMode {
