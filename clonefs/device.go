@@ -5,6 +5,7 @@ import (
 
 	"github.com/clone9p/clone9p/p9ext"
 	"github.com/hugelgupf/p9/p9"
+	"github.com/rs/zerolog"
 )
 
 // User is the identity of whoever opens, reads and writes.
@@ -30,6 +31,9 @@ type Device[T Closer] struct {
 	// lines below it, each ending in a newline; nil means none. Both may wait.
 	State  func(T) string
 	Status func(T) (string, error)
+
+	// Begin, where there is one, is called once by [New], before anything else, with the logger for what concerns no conversation.
+	Begin func(log zerolog.Logger)
 
 	// Close ends what the device has beside its conversations; nil means nothing. [FS.Close] calls it once, after the driver's last
 	// Close, or when there is no time left for that.

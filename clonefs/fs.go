@@ -149,6 +149,11 @@ func New(c Config, drivers ...Driver) (*FS, error) {
 		readme = fs.readme(c.Mount)
 	}
 	fs.entries[0].static = constant(readme)
+	for _, d := range fs.devices {
+		if d.table.begin != nil {
+			d.table.begin(fs.log.With().Str("dev", d.name).Logger())
+		}
+	}
 	return fs, nil
 }
 

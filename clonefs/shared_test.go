@@ -10,6 +10,7 @@ import (
 	"github.com/clone9p/clone9p/clonefs/clonetest"
 	"github.com/hugelgupf/p9/linux"
 	"github.com/hugelgupf/p9/p9"
+	"github.com/rs/zerolog"
 )
 
 // A radio is a device with a control file of its own.
@@ -18,6 +19,7 @@ type radio struct {
 	closed int
 	broken error
 	conv   *clonefs.Conv
+	log    zerolog.Logger
 }
 
 func (r *radio) device() *clonefs.Device[*radio] {
@@ -31,6 +33,7 @@ func (r *radio) device() *clonefs.Device[*radio] {
 		Name:  "radio",
 		Doc:   "a set an open",
 		Clone: func(_ context.Context, c *clonefs.Conv) (*radio, error) { r.conv = c; return &radio{}, nil },
+		Begin: func(log zerolog.Logger) { r.log = log },
 		Close: func() error { r.closed++; return r.broken },
 		Shared: []clonefs.SharedFile{{Name: "radioctl", Mode: 0o222, Help: "of all sets", Ctl: clonefs.Messages[clonefs.User]{
 			{Word: "tune", Args: "HZ", Help: "to a station", Do: note("tune")},
@@ -88,9 +91,14 @@ func TestControlFileOfADevice(t *testing.T) {
 // The device itself is closed once, with the tree, and its error is not lost.
 func TestDeviceIsClosedWithTheTree(t *testing.T) {
 	r := &radio{broken: errors.New("the valve is hot")}
-	fs, err := clonefs.New(clonefs.Config{}, r.device())
+	var log strings.Builder
+	fs, err := clonefs.New(clonefs.Config{Log: zerolog.New(&log)}, r.device())
 	if err != nil {
 		t.Fatal(err)
+	}
+	r.log.Info().Msg("warm")
+	if want := `"dev":"radio","message":"warm"`; !strings.Contains(log.String(), want) {
+		t.Errorf("the device's log says %s, want %s in it", log.String(), want)
 	}
 	if err := fs.Close(t.Context()); !errors.Is(err, r.broken) {
 		t.Errorf("Close says %v", err)

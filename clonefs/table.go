@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hugelgupf/p9/p9"
+	"github.com/rs/zerolog"
 )
 
 // A Driver is a kind of device, ready to be served by [New]: a *[Device] of whatever type its conversations have.
@@ -20,10 +21,11 @@ type table struct {
 	clone      func(context.Context, *Conv) (Closer, error)
 	state      func(*Conv) string
 	status     func(*Conv) (string, error)
-	close      func() error // of the device; nil: nothing
-	ctl        messages     // the driver's, then everybody's
-	files      []entry      // of a conversation: ctl, status, the driver's
-	shared     []entry      // of the device: the driver's alone
+	begin      func(zerolog.Logger) // of the device; nil: nothing
+	close      func() error         // of the device; nil: nothing
+	ctl        messages             // the driver's, then everybody's
+	files      []entry              // of a conversation: ctl, status, the driver's
+	shared     []entry              // of the device: the driver's alone
 	maxConvs   int
 	maxPerUser int
 	mode       p9.FileMode
@@ -99,7 +101,7 @@ func (d *Device[T]) table() (*table, error) {
 		t.status = func(c *Conv) (string, error) { return d.Status(c.driver.(T)) }
 	}
 
-	t.close = d.Close
+	t.begin, t.close = d.Begin, d.Close
 	ms, err := compile(d.Ctl, func(c *Conv, _ *User) T { return c.driver.(T) })
 	if err != nil {
 		return fail("%w", err)
