@@ -19,7 +19,7 @@ const (
 	messageLen = 10        // bytes of a message before its arguments: L, the operation, L, the tag
 	maxFrame   = 1 << 20   // bytes of a frame; what a server sends us is below 100 kB
 	maxString  = 1000      // bytes of a string; the library stumbles over one of 1024
-	patience   = 2 * time.Second
+	patience   = 5 * time.Second
 )
 
 // A guard stands between the library and the server. It gives the library whole frames, of a shape that the library can read: that one reads
@@ -186,9 +186,10 @@ func (g *guard) Write(p []byte) (int, error) {
 const (
 	shapeNothing  = ""
 	shapeAuth     = "L"
-	shapeName     = "L"
+	shapeIndex    = "L"
 	shapePlayback = "LLLLLLLamLt1Uf"
 	shapeRecord   = "LLLLamLt1Uf"
+	shapeServer   = "ttttattLm"
 	shapeSources  = "LttamLv1LtUtLPUVLLLptF*"
 )
 

@@ -47,6 +47,7 @@ var (
 	volume     = []byte{'V', 0, 1, 0, 0}
 	properties = put([]byte{'P'}, "a.b", uint32(2), []byte{'x', 0, 0, 0, 2, 'c', 0, 'N'})
 	encoding   = put([]byte{'f', 'B', proto.EncodingPCM}, properties)
+	info       = put("pulseaudio", "16.1", "ann", "box", spec, "hall", []byte{'N'}, uint32(9), chanMap)
 	stream     = put(spec, chanMap, uint32(0), "hall", false, usec, encoding)
 )
 
@@ -115,6 +116,9 @@ func converse(t testing.TB, answers [][]byte, rest []byte) (list proto.GetSource
 	if err = c.ask(t.Context(), &proto.GetSourceInfoList{}, &list, shapeSources); err != nil {
 		return
 	}
+	if err = c.ask(t.Context(), &proto.GetServerInfo{}, &proto.GetServerInfoReply{}, shapeServer); err != nil {
+		return
+	}
 	if err = c.ask(t.Context(), &proto.CreatePlaybackStream{}, &proto.CreatePlaybackStreamReply{}, shapePlayback); err != nil {
 		return
 	}
@@ -123,7 +127,7 @@ func converse(t testing.TB, answers [][]byte, rest []byte) (list proto.GetSource
 }
 
 func good() [][]byte {
-	return [][]byte{numbers(35), numbers(4), sources(), put(numbers(1, 2, 3, 4, 5, 6, 7), stream), put(numbers(1, 2, 3, 4), stream)}
+	return [][]byte{numbers(35), numbers(4), sources(), info, put(numbers(1, 2, 3, 4, 5, 6, 7), stream), put(numbers(1, 2, 3, 4), stream)}
 }
 
 func TestGuardPassesWhatServersSend(t *testing.T) {
@@ -159,11 +163,12 @@ func TestGuardRefusesWhatTheLibraryCannotRead(t *testing.T) {
 		"a string for a number":         {0, put("thirty-five")},
 		"nothing for a number":          {1, nil},
 		"more than there is to be":      {1, numbers(1, 2)},
+		"a server without a name":       {3, put(uint32(16), info)},
 		"a source cut short":            {2, sources()[:100]},
 		"a string without an end":       {2, append(put(uint32(1)), 't', 'a')},
 		"a string that is too long":     {2, put(uint32(1), strings.Repeat("a", 1024), sources()[13:])},
 		"four thousand million ports":   {2, put(sources()[:len(sources())-100], uint32(math.MaxUint32))},
-		"a property longer than itself": {3, put(numbers(1, 2, 3, 4, 5, 6, 7), stream[:len(stream)-5], []byte{0, 0, 9, 'c', 0, 'N'})},
+		"a property longer than itself": {4, put(numbers(1, 2, 3, 4, 5, 6, 7), stream[:len(stream)-5], []byte{0, 0, 9, 'c', 0, 'N'})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			answers := good()
@@ -246,10 +251,10 @@ func FuzzServer(f *testing.F) {
 		append(frame(1, make([]byte, 100)), frame(1, nil)...),
 		message(proto.OpStarted, control, numbers(1)),
 	} {
-		f.Add(g[0], g[1], g[2], g[3], g[4], rest)
+		f.Add(g[0], g[1], g[2], g[3], g[4], g[5], rest)
 	}
-	f.Add([]byte("H"), []byte(nil), []byte("t"), []byte{'P'}, []byte{'f'}, []byte("HTTP/1.1 400 Bad Request\r\n"))
-	f.Fuzz(func(t *testing.T, auth, name, sources, playback, record, rest []byte) {
-		converse(t, [][]byte{auth, name, sources, playback, record}, rest)
+	f.Add([]byte("H"), []byte(nil), []byte("t"), []byte("N"), []byte{'P'}, []byte{'f'}, []byte("HTTP/1.1 400 Bad Request\r\n"))
+	f.Fuzz(func(t *testing.T, auth, name, sources, info, playback, record, rest []byte) {
+		converse(t, [][]byte{auth, name, sources, info, playback, record}, rest)
 	})
 }

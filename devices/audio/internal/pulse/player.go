@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,11 +15,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-const (
-	stereoFloat = 8           // bytes of a frame as a Player sends it
-	restAfter   = time.Second // without a block, until the stream is corked and the server's device may sleep
-	lastWords   = time.Second / 4
-)
+// stereoFloat is the bytes of a frame as a Player sends it.
+const stereoFloat = 8
 
 // A Player plays stereo sound to a sink of a server. All its methods may be called from several goroutines.
 //
@@ -32,6 +30,8 @@ type Player struct {
 	server, device string
 	rate           int
 	block          time.Duration
+	restAfter      time.Duration // without a block, until the stream is corked and the server's device may sleep
+	lastWords      time.Duration // for Close, until it stops to listen
 	log            zerolog.Logger
 
 	ctx    context.Context // ends with Close
@@ -43,8 +43,9 @@ type Player struct {
 	stream  *playback // nil while the server is away
 	away    bool      // and said so
 	backoff backoff
-	last    time.Time // when the latest block was played
-	rest    *time.Timer
+	last    time.Time   // when the latest block was played
+	pushed  bool        // out of a server that hoards
+	rest    *time.Timer // for idle
 	bytes   []byte
 }
 
@@ -52,8 +53,9 @@ type Player struct {
 type playback struct {
 	*conn
 	index  uint32
-	size   int // bytes at which it asks for no more
-	least  int // bytes for which it asks at least
+	hoards bool // it is PipeWire, which plays no less than what it asks for at once, and keeps the last of a sound until more comes
+	size   int  // bytes at which it asks for no more
+	least  int  // bytes for which it asks at least
 	corked bool
 
 	wanted atomic.Int64  // bytes asked for and not sent yet
@@ -65,10 +67,13 @@ type playback struct {
 // NewPlayer makes a player of frames at a rate, in blocks of about that length, to the sink called device on the server (see Probe); "" is
 // the server's default sink. It does not connect: the first Write does.
 func NewPlayer(server, device string, rate int, block time.Duration, log zerolog.Logger) *Player {
-	p := &Player{server: server, device: device, rate: rate, block: block, log: log, turn: make(chan struct{}, 1)}
+	p := &Player{
+		server: server, device: device, rate: rate, block: block, log: log,
+		restAfter: time.Second, lastWords: time.Second / 4, turn: make(chan struct{}, 1),
+	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.turn <- struct{}{}
-	p.rest = time.AfterFunc(time.Hour, p.cork)
+	p.rest = time.AfterFunc(time.Hour, p.idle)
 	p.rest.Stop()
 	return p
 }
@@ -87,7 +92,8 @@ func (p *Player) Write(ctx context.Context, block []float32) error {
 	case <-p.ctx.Done():
 		return ErrClosed
 	}
-	defer func() { p.turn <- struct{}{} }()
+	var rest time.Duration
+	defer func() { p.pass(rest) }()
 
 	p.bytes = p.bytes[:0]
 	for _, v := range block {
@@ -105,13 +111,23 @@ func (p *Player) Write(ctx context.Context, block []float32) error {
 		}
 	}
 	p.backoff = 0
-	p.last = time.Now()
-	p.rest.Reset(restAfter)
+	p.last, p.pushed = time.Now(), false
+	if rest = p.restAfter; p.stream.hoards {
+		rest = p.block / 2
+	}
 	// A server that goes now has had its block; the next one waits for it.
 	if err := p.stream.room(ctx, p.ctx, len(p.bytes)); !errors.Is(err, errGone) {
 		return err
 	}
 	return nil
+}
+
+// pass gives the turn back, and has the timer go off after rest, if that is not 0. Whoever has the turn when it does passes it again.
+func (p *Player) pass(rest time.Duration) {
+	p.turn <- struct{}{}
+	if rest > 0 && p.ctx.Err() == nil {
+		p.rest.Reset(rest)
+	}
 }
 
 // connect has p.stream be one on a server that is there, or else returns ErrClosed or the error of ctx.
@@ -167,11 +183,32 @@ func openPlayback(ctx context.Context, p *Player) (*playback, error) {
 		return nil, err
 	}
 	s.conn = c
+	if err := s.start(ctx, p); err != nil {
+		c.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *playback) start(ctx context.Context, p *Player) error {
+	var info proto.GetServerInfoReply
+	if err := s.ask(ctx, &proto.GetServerInfo{}, &info, shapeServer); err != nil {
+		return fmt.Errorf("pulse: cannot ask what server it is: %w", err)
+	}
+	s.hoards = strings.Contains(info.PackageName, "PipeWire")
+	if p.device != "" { // PipeWire would take another sink
+		err := s.ask(ctx, &proto.LookupSink{SinkName: p.device}, &proto.LookupSinkReply{}, shapeIndex)
+		if errors.Is(err, proto.ErrNoSuchEntity) {
+			return fmt.Errorf("pulse: the server has no sink %q", p.device)
+		} else if err != nil {
+			return fmt.Errorf("pulse: cannot look for sink %q: %w", p.device, err)
+		}
+	}
 	// Two blocks in all, of which the server keeps half a one for the sink's own buffer, and it asks for half a block at a time. It begins
 	// with the first frame, so that the last ones of a sound, however few, are never kept for want of more.
 	half := max(1, int(int64(p.rate)*int64(p.block)/int64(2*time.Second))) * stereoFloat
 	var r proto.CreatePlaybackStreamReply
-	err = c.ask(ctx, &proto.CreatePlaybackStream{
+	err := s.ask(ctx, &proto.CreatePlaybackStream{
 		SampleSpec:            proto.SampleSpec{Format: proto.FormatFloat32LE, Channels: 2, Rate: uint32(p.rate)},
 		ChannelMap:            proto.ChannelMap{proto.ChannelLeft, proto.ChannelRight},
 		SinkIndex:             proto.Undefined,
@@ -184,17 +221,15 @@ func openPlayback(ctx context.Context, p *Player) (*playback, error) {
 		ChannelVolumes:        proto.ChannelVolumes{uint32(proto.VolumeNorm), uint32(proto.VolumeNorm)},
 		Properties:            proto.PropList{"media.name": proto.PropListString("mix")},
 	}, &r, shapePlayback)
-	if err != nil {
-		c.close()
-		if errors.Is(err, proto.ErrNoSuchEntity) {
-			return nil, fmt.Errorf("pulse: the server has no sink %q", p.device)
-		}
-		return nil, fmt.Errorf("pulse: cannot open a stream to play: %w", err)
+	if errors.Is(err, proto.ErrNoSuchEntity) {
+		return errors.New("pulse: the sound server has no sink")
+	} else if err != nil {
+		return fmt.Errorf("pulse: cannot open a stream to play: %w", err)
 	}
 	s.index = r.StreamIndex
 	s.size, s.least = int(r.BufferTargetLength), int(r.BufferMinimumRequest)
 	s.wanted.Add(int64(r.Missing))
-	return s, nil
+	return nil
 }
 
 // heard is told by the library's goroutine what the server says unasked.
@@ -218,8 +253,8 @@ func (s *playback) tell() {
 	}
 }
 
-// dry says whether all has been played.
-func (s *playback) dry() bool { return s.ranDry.Load() >= s.sent.Load() }
+// dry says whether all has been played, but for what a server that hoards keeps.
+func (s *playback) dry() bool { return s.sent.Load()-s.ranDry.Load() < int64(s.least) }
 
 // errGone says that the connection has ended.
 var errGone = errors.New("pulse: gone")
@@ -253,6 +288,11 @@ func (s *playback) play(ctx, closed context.Context, b []byte) error {
 	if err := s.room(ctx, closed, len(b)); err != nil {
 		return err
 	}
+	return s.send(b)
+}
+
+// send sends b now.
+func (s *playback) send(b []byte) error {
 	s.wanted.Add(-int64(len(b)))
 	s.sent.Add(int64(len(b)))
 	if s.client.Send(s.index, b) != nil || s.reason() != nil {
@@ -261,21 +301,31 @@ func (s *playback) play(ctx, closed context.Context, b []byte) error {
 	return nil
 }
 
-// cork is called by the timer: nothing has come for a while, so the stream is stopped and the server need not mix its silence.
-func (p *Player) cork() {
+// idle is called by the timer: nothing has come for a while. What a server hoards is pushed out by silence, and after a rest the stream is
+// corked, so that the server need not mix its silence.
+func (p *Player) idle() {
 	select {
 	case <-p.turn:
 	default:
 		return // something is coming
 	}
-	defer func() { p.turn <- struct{}{} }()
+	var again time.Duration
+	defer func() { p.pass(again) }()
 	s := p.stream
 	if s == nil || s.corked || s.reason() != nil {
 		return
 	}
-	// The timer may have gone off just before it was set anew; and a server that stood still has not played all.
-	if time.Since(p.last) < restAfter || !s.dry() {
-		p.rest.Reset(restAfter)
+	quiet := time.Since(p.last) // less than it seems, when a block came just after the timer went off
+	if s.hoards && !p.pushed {
+		if quiet < p.block/2 {
+			again = p.block / 2
+			return
+		}
+		p.pushed = true
+		s.send(make([]byte, max(s.least, len(p.bytes))))
+	}
+	if quiet < p.restAfter || !s.dry() { // a server that stood still has not played all
+		again = p.restAfter
 		return
 	}
 	if err := s.ask(p.ctx, &proto.CorkPlaybackStream{StreamIndex: s.index, Corked: true}, nil, shapeNothing); err != nil {
@@ -297,7 +347,7 @@ func (p *Player) Close() error {
 			return
 		}
 		if !s.corked && s.reason() == nil {
-			ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+			ctx, cancel := context.WithTimeout(context.Background(), p.lastWords)
 			s.ask(ctx, &proto.DrainPlaybackStream{StreamIndex: s.index}, nil, shapeNothing)
 			cancel()
 		}

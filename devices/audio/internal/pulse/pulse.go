@@ -120,10 +120,10 @@ func (c *conn) greet(ctx context.Context) error {
 		name := filepath.Base(os.Args[0])
 		props["application.process.binary"] = proto.PropListString(name[:min(len(name), maxName)])
 	}
-	return c.ask(ctx, &proto.SetClientName{Props: props}, &proto.SetClientNameReply{}, shapeName)
+	return c.ask(ctx, &proto.SetClientName{Props: props}, &proto.SetClientNameReply{}, shapeIndex)
 }
 
-// ask sends a request and waits for its answer, two seconds at most. The answer is to be of that shape; rpl may be nil where there is
+// ask sends a request and waits for its answer, but no longer than patience. The answer is to be of that shape; rpl may be nil where there is
 // nothing in it. An error of type proto.Error is the server's; after any other, and when ctx ends, the connection has ended too.
 func (c *conn) ask(ctx context.Context, req proto.RequestArgs, rpl proto.Reply, shape string) error {
 	if ctx.Err() != nil {

@@ -162,9 +162,11 @@ func count(ctx context.Context, p *Player, first, n int) error {
 // counted returns the numbers that a recording hears up to last, without the silence between them.
 func counted(t *testing.T, rec *pulsetest.Recording, last int) (heard []int) {
 	t.Helper()
-	for len(heard) == 0 || heard[len(heard)-1] != last {
+	for n := 0; len(heard) == 0 || heard[len(heard)-1] != last; n++ {
 		f := rec.Next(1)
 		switch {
+		case n > 60*pulsetest.Rate:
+			t.Fatalf("frame %d is not heard", last)
 		case len(f) == 0:
 			t.Fatalf("the recording has ended; frame %d was not heard", last)
 		case f[0] != -f[1]:
@@ -209,6 +211,7 @@ func TestCloseDrains(t *testing.T) {
 	s := pulsetest.Start(t)
 	rec := s.Record()
 	p := NewPlayer(s.Server, "", pulsetest.Rate, block, zerolog.Nop())
+	p.lastWords = time.Minute // however busy the machine
 	if err := count(t.Context(), p, 0, 5); err != nil {
 		t.Fatal(err)
 	}
@@ -346,17 +349,18 @@ func (w writer) Write(b []byte) (int, error) { w(b); return len(b), nil }
 func TestRestCorksTheStreamUntilTheNextBlock(t *testing.T) {
 	s := pulsetest.Start(t)
 	p := NewPlayer(s.Server, "", pulsetest.Rate, block, zerolog.Nop())
+	p.restAfter = time.Hour // the test says when
 	defer p.Close()
 	if err := count(t.Context(), p, 0, 5); err != nil {
 		t.Fatal(err)
 	}
-	p.cork() // as the timer does when it goes off too early
+	p.idle() // as the timer does when it goes off too early
 	if p.stream.corked {
 		t.Error("the stream is corked right behind a block")
 	}
 	waitDry(p)
-	p.last = p.last.Add(-restAfter)
-	p.cork()
+	p.last = p.last.Add(-p.restAfter)
+	p.idle()
 	if !p.stream.corked {
 		t.Error("the stream is not corked after a rest")
 	}
@@ -371,8 +375,29 @@ func TestRestCorksTheStreamUntilTheNextBlock(t *testing.T) {
 	}
 	// A stream at rest has nothing to drain, and would never say that it has.
 	waitDry(p)
-	p.last = p.last.Add(-restAfter)
-	p.cork()
+	p.last = p.last.Add(-p.restAfter)
+	p.idle()
+}
+
+func TestWhatAServerHoardsIsPushedOutOnce(t *testing.T) {
+	s := pulsetest.Start(t)
+	p := NewPlayer(s.Server, "", pulsetest.Rate, block, zerolog.Nop())
+	p.restAfter = time.Hour // the test says when
+	defer p.Close()
+	if err := count(t.Context(), p, 0, 5); err != nil {
+		t.Fatal(err)
+	}
+	if p.stream.hoards {
+		t.Error("PulseAudio is taken for PipeWire")
+	}
+	p.stream.hoards = true
+	for range 2 {
+		p.last = p.last.Add(-p.restAfter)
+		p.idle()
+		if got, want := p.stream.sent.Load(), int64(6*frames*stereoFloat); got != want {
+			t.Errorf("%d bytes were sent, want %d, with a block of silence", got, want)
+		}
+	}
 }
 
 // waitDry waits until the server has played all. The Player is not used meanwhile.

@@ -139,7 +139,14 @@ func openCapture(ctx context.Context, r *Recorder) (*capture, error) {
 }
 
 func (s *capture) start(ctx context.Context, r *Recorder) error {
-	if r.device == "" {
+	if r.device != "" { // PipeWire would take another source
+		err := s.ask(ctx, &proto.LookupSource{SourceName: r.device}, &proto.LookupSourceReply{}, shapeIndex)
+		if errors.Is(err, proto.ErrNoSuchEntity) {
+			return fmt.Errorf("pulse: the server has no source %q", r.device)
+		} else if err != nil {
+			return fmt.Errorf("pulse: cannot look for source %q: %w", r.device, err)
+		}
+	} else {
 		var list proto.GetSourceInfoListReply
 		if err := s.ask(ctx, &proto.GetSourceInfoList{}, &list, shapeSources); err != nil {
 			return fmt.Errorf("pulse: cannot list the sources: %w", err)
@@ -160,12 +167,9 @@ func (s *capture) start(ctx context.Context, r *Recorder) error {
 		ChannelVolumes:     proto.ChannelVolumes{uint32(proto.VolumeNorm), uint32(proto.VolumeNorm)},
 		Properties:         proto.PropList{"media.name": proto.PropListString("recording")},
 	}, &proto.CreateRecordStreamReply{}, shapeRecord)
-	switch {
-	case errors.Is(err, proto.ErrNoSuchEntity) && r.device == "":
+	if errors.Is(err, proto.ErrNoSuchEntity) {
 		return ErrNoSource
-	case errors.Is(err, proto.ErrNoSuchEntity):
-		return fmt.Errorf("pulse: the server has no source %q", r.device)
-	case err != nil:
+	} else if err != nil {
 		return fmt.Errorf("pulse: cannot open a stream to record: %w", err)
 	}
 	return nil
