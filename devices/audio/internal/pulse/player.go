@@ -52,10 +52,11 @@ type Player struct {
 // A playback is a stream on a connected server.
 type playback struct {
 	*conn
-	index  uint32
-	hoards bool // it is PipeWire, which plays no less than what it asks for at once, and keeps the last of a sound until more comes
-	size   int  // bytes at which it asks for no more
-	least  int  // bytes for which it asks at least
+	index  uint32 // of the stream on this connection
+	input  uint32 // of the stream among all of the server's
+	hoards bool   // it is PipeWire, which plays no less than what it asks for at once, and keeps the last of a sound until more comes
+	size   int    // bytes at which it asks for no more
+	least  int    // bytes for which it asks at least
 	corked bool
 
 	wanted atomic.Int64  // bytes asked for and not sent yet
@@ -110,7 +111,7 @@ func (p *Player) Write(ctx context.Context, block []float32) error {
 			return err
 		}
 	}
-	p.backoff = 0
+	p.backoff.settle(p.stream.born)
 	p.last, p.pushed = time.Now(), false
 	if rest = p.restAfter; p.stream.hoards {
 		rest = p.block / 2
@@ -226,7 +227,7 @@ func (s *playback) start(ctx context.Context, p *Player) error {
 	} else if err != nil {
 		return fmt.Errorf("pulse: cannot open a stream to play: %w", err)
 	}
-	s.index = r.StreamIndex
+	s.index, s.input = r.StreamIndex, r.SinkInputIndex
 	s.size, s.least = int(r.BufferTargetLength), int(r.BufferMinimumRequest)
 	s.wanted.Add(int64(r.Missing))
 	return nil

@@ -44,6 +44,7 @@ type conn struct {
 	*guard
 	client *proto.Client
 	tag    uint32        // of the next request: the library counts them from 0
+	born   time.Time     // when it began
 	ended  chan struct{} // closed when the library's goroutine is done
 }
 
@@ -85,7 +86,7 @@ func dial(ctx context.Context, a address, heard func(c *conn, message any)) (*co
 
 // open starts to read from nc, which it owns from now on.
 func open(nc net.Conn, heard func(c *conn, message any)) *conn {
-	c := &conn{guard: newGuard(nc), client: new(proto.Client), ended: make(chan struct{})}
+	c := &conn{guard: newGuard(nc), client: new(proto.Client), born: time.Now(), ended: make(chan struct{})}
 	c.client.SetTimeout(patience)
 	c.client.Callback = func(message any) { // never nil: the library calls it unseen when the server goes
 		if _, ok := message.(*proto.ConnectionClosed); ok {
@@ -177,5 +178,13 @@ func (b *backoff) wait(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// settle makes the next try come at once again if the connection was born long enough ago: a server that lets us in and then ends each stream
+// is not asked, nor the log filled, hundreds of times a second.
+func (b *backoff) settle(born time.Time) {
+	if time.Since(born) > backoffMost {
+		*b = 0
 	}
 }

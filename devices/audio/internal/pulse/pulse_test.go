@@ -12,9 +12,11 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/clone9p/clone9p/devices/audio/internal/pulse/pulsetest"
+	"github.com/jfreymuth/pulse/proto"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 )
@@ -466,6 +468,60 @@ func TestRecorderOutlivesWhoDoesNotTakeWhatItGives(t *testing.T) {
 	}
 	close(hold)
 	r.Close()
+}
+
+func TestBackoffGrowsUntilAConnectionLasts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backoff
+		for _, want := range []time.Duration{0, 100, 200, 400, 800, 1600, 2000, 2000} {
+			start := time.Now()
+			b.settle(start)
+			if err := b.wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := time.Since(start); got != want*time.Millisecond {
+				t.Errorf("waited %v, want %v", got, want*time.Millisecond)
+			}
+		}
+		start := time.Now()
+		time.Sleep(backoffMost + 1)
+		b.settle(start)
+		if b != 0 {
+			t.Errorf("after a connection that lasted the wait is %v", time.Duration(b))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 2 {
+			if err := b.wait(ctx); !errors.Is(err, context.Canceled) {
+				t.Errorf("wait: %v", err)
+			}
+		}
+	})
+}
+
+func TestStreamThatIsKilledIsOpenedAgain(t *testing.T) {
+	s := pulsetest.Start(t)
+	p := NewPlayer(s.Server, "", pulsetest.Rate, block, zerolog.Nop())
+	defer p.Close()
+	if err := count(t.Context(), p, 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	first := p.stream
+	c, err := connect(t.Context(), s.Server, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	if err := c.ask(t.Context(), &proto.KillSinkInput{SinkInputIndex: first.input}, nil, shapeNothing); err != nil {
+		t.Fatal(err)
+	}
+	<-first.dead
+	if err := count(t.Context(), p, 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	if p.stream == first {
+		t.Error("the block went to the stream that was killed")
+	}
 }
 
 func TestProbe(t *testing.T) {

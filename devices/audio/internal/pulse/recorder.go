@@ -77,9 +77,8 @@ func (r *Recorder) run(ctx context.Context, s *capture) {
 	defer close(r.done)
 	var b backoff
 	for {
-		if r.pass(ctx, s) {
-			b = 0
-		}
+		r.pass(ctx, s)
+		b.settle(s.born)
 		err := s.reason()
 		s.close()
 		away := false
@@ -99,12 +98,11 @@ func (r *Recorder) run(ctx context.Context, s *capture) {
 	}
 }
 
-// pass gives what comes until s or ctx ends, and says whether anything came.
-func (r *Recorder) pass(ctx context.Context, s *capture) (any bool) {
+// pass gives what comes until s or ctx ends.
+func (r *Recorder) pass(ctx context.Context, s *capture) {
 	for {
 		select {
 		case p := <-s.pieces:
-			any = true
 			r.give(p)
 		case <-s.dead:
 			for {
@@ -112,11 +110,11 @@ func (r *Recorder) pass(ctx context.Context, s *capture) (any bool) {
 				case p := <-s.pieces:
 					r.give(p)
 				default:
-					return any
+					return
 				}
 			}
 		case <-ctx.Done():
-			return any
+			return
 		}
 	}
 }
