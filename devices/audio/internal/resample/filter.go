@@ -105,10 +105,13 @@ const kept = 16
 type entry struct {
 	from, to int
 	filter   func() *filter // computes it once
+	ready    bool           // it has been computed; guarded by the bank's mu, as is what follows
+	waiting  []func()       // to be called then
+	working  bool           // a goroutine computes it
 }
 
 // New returns a resampler of channels interleaved channels from one rate to another, in frames a second. It may compute a filter, which
-// takes some milliseconds: call it where the voice's writer waits, not where the mixer does. Rates and channels are those that a
+// takes some milliseconds: whoever must not wait asks Ready first. Rates and channels are those that a
 // pcm.Format may have, and no rate is changed more than 512-fold; else it is an error.
 func (b *Bank) New(from, to, channels int) (*Resampler, error) {
 	for _, rate := range []int{from, to} {
@@ -123,11 +126,47 @@ func (b *Bank) New(from, to, channels int) (*Resampler, error) {
 	return newResampler(b.filter(from/g, to/g), channels), nil
 }
 
+// Ready reports whether [Bank.New] between these rates would be done at once. Where it would not, a goroutine sets to work, and calls done,
+// unless that is nil, when it has finished.
+func (b *Bank) Ready(from, to int, done func()) bool {
+	if from < 1 || to < 1 || from > to*furthest || to > from*furthest {
+		return true // New refuses them
+	}
+	g := gcd(from, to)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entry(from/g, to/g)
+	if e.ready {
+		return true
+	}
+	if done != nil {
+		e.waiting = append(e.waiting, done)
+	}
+	if !e.working {
+		e.working = true
+		go b.compute(e) // ends by itself, in milliseconds
+	}
+	return false
+}
+
 func (b *Bank) filter(from, to int) *filter {
 	b.mu.Lock()
 	e := b.entry(from, to)
 	b.mu.Unlock()
-	return e.filter()
+	return b.compute(e)
+}
+
+// compute computes e's filter, where nobody has, and tells those who wait for it.
+func (b *Bank) compute(e *entry) *filter {
+	f := e.filter()
+	b.mu.Lock()
+	waiting := e.waiting
+	e.ready, e.waiting = true, nil
+	b.mu.Unlock()
+	for _, done := range waiting {
+		done()
+	}
+	return f
 }
 
 // entry finds the ratio or adds it, and makes it the latest used. It is called with mu held.
