@@ -60,7 +60,7 @@ func f32(x []float32) []byte {
 func TestMixIsTheNaiveMix(t *testing.T) {
 	for _, block := range []time.Duration{time.Millisecond, 7 * time.Millisecond, 10 * time.Millisecond, 33 * time.Millisecond} {
 		c := DefaultConfig()
-		c.Block, c.Latency = block, 5*time.Second
+		c.Block, c.Latency = block, maxLatency
 		m := newMixer(c)
 		rnd := rand.New(rand.NewPCG(1, uint64(block)))
 		const total = 30000
@@ -194,7 +194,7 @@ func TestBadControlMessages(t *testing.T) {
 	ctl := cl.MustOpen("audio/clone", p9.ReadWrite)
 	for _, s := range []string{
 		"format nonsense", "format s16c0", "format s16c65", "format s16r0", "format s16r10000000", "gain 1000", "gain NaN", "gain x",
-		"balance 101", "mute maybe", "latency 0", "latency 1e9", "at -1", "at 99999999999999",
+		"balance 101", "mute maybe", "latency 0", "latency 1e9", "latency 2501", "at -1", "at 99999999999999",
 	} {
 		_, err := ctl.WriteAt([]byte(s), 0)
 		clonetest.CheckError(t, s, err, linux.EINVAL, "")

@@ -7,14 +7,13 @@ import (
 
 	"github.com/clone9p/clone9p/clonefs"
 	"github.com/clone9p/clone9p/devices/audio/internal/pcm"
-	"github.com/rs/zerolog"
 )
 
 const (
 	maxLimit   = 1 << 20
 	minBlock   = time.Millisecond
 	maxBlock   = 100 * time.Millisecond
-	maxLatency = 10 * time.Second
+	maxLatency = 2500 * time.Millisecond // as much as decode holds of a sound of 48000 frames a second; of a higher rate less is held
 )
 
 // A Config holds the settings of the device. Make one with [DefaultConfig], change it, hand it to [New], which checks it and keeps a copy.
@@ -22,21 +21,20 @@ type Config struct {
 	Limit   int // voices at once, at least 1
 	PerUser int // voices at once of one user, at least 1
 
-	Sink    string        // where the mix goes at first: "null", or "wav PATH" below Root
+	Sink    string        // where the mix goes at first: "pulse", "wav PATH" below Root, "null", or "auto": pulse where a server answers, else null
 	Root    string        // the directory below which the WAV files of sinks lie; none are allowed where it is empty
 	Rate    int           // frames a second of the mix
 	Block   time.Duration // how much is mixed at once
 	Latency time.Duration // how much of a voice is held ahead, unless its ctl says otherwise
 
-	Log zerolog.Logger // nothing is logged by default
+	PulseServer string // the address of the sound server, as PULSE_SERVER has it; empty: the user's, for root the system's
 }
 
 // DefaultConfig returns the settings that the server has unless told otherwise.
 func DefaultConfig() Config {
 	return Config{
 		Limit: 1024, PerUser: 256,
-		Sink: "null", Rate: pcm.Default.Rate, Block: 10 * time.Millisecond, Latency: 200 * time.Millisecond,
-		Log: zerolog.Nop(),
+		Sink: sinkAuto, Rate: pcm.Default.Rate, Block: 10 * time.Millisecond, Latency: 200 * time.Millisecond,
 	}
 }
 
@@ -45,7 +43,8 @@ func (c *Config) Options() []clonefs.Option {
 	return []clonefs.Option{
 		{Name: "limit", Arg: "N", Help: "voices at once", Value: &c.Limit},
 		{Name: "per-user", Arg: "N", Help: "voices at once of one user", Value: &c.PerUser},
-		{Name: "sink", Arg: "SINK", Help: "where the mix goes: null, or 'wav PATH'", Value: &c.Sink},
+		{Name: "sink", Arg: "SINK", Help: "where the mix goes: pulse, 'wav PATH', null, or auto: to the sound server where one answers", Value: &c.Sink},
+		{Name: "pulse-server", Arg: "ADDR", Help: "the sound server, as PULSE_SERVER has it (default the user's; for root the system's)", Value: &c.PulseServer},
 		{Name: "root", Arg: "DIR", Help: "the directory below which sinks may write WAV files", Value: &c.Root},
 		{Name: "rate", Arg: "N", Help: "frames a second of the mix, and of what audio/audio and rx give", Value: &c.Rate},
 		{Name: "block", Arg: "TIME", Help: "how much is mixed at once", Value: &c.Block},

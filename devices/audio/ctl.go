@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/clone9p/clone9p/clonefs"
 	"github.com/clone9p/clone9p/devices/audio/internal/pcm"
 	"github.com/clone9p/clone9p/p9ext"
 	"github.com/hugelgupf/p9/linux"
@@ -16,9 +15,10 @@ import (
 
 // Close ends the voice. Released by its last holder it plays out what it was given; hung up it does not.
 func (v *Voice) Close() error {
+	v.m.forget(v.conv.N())
 	v.finish(!v.conv.Released())
 	v.wakeWriter()
-	v.sounded()
+	v.settle()
 	return nil
 }
 
@@ -85,7 +85,7 @@ func (v *Voice) setMute(_ context.Context, args []string) error {
 
 func (v *Voice) pause(context.Context, []string) error {
 	v.set(func() { v.paused = true })
-	v.sounded()
+	v.settle()
 	return nil
 }
 
@@ -127,22 +127,29 @@ func (v *Voice) volumeText() (string, error) {
 }
 
 func (v *Voice) setVolume(_ context.Context, text string) error {
-	words := strings.Fields(text)
+	vol, err := parseVolume(strings.Fields(text))
+	if err != nil {
+		return err
+	}
+	return v.set(func() { v.volume = vol })
+}
+
+// parseVolume reads LEFT RIGHT, in percent, or one number for both.
+func parseVolume(words []string) (vol [2]int, err error) {
 	if len(words) == 1 {
 		words = append(words, words[0])
 	}
 	if len(words) != 2 {
-		return p9ext.Errorf(linux.EINVAL, "volume wants LEFT RIGHT, in percent")
+		return vol, p9ext.Errorf(linux.EINVAL, "volume wants LEFT RIGHT, in percent")
 	}
-	var vol [2]int
 	for i, w := range words {
 		x, err := number("volume", w, 0, 100)
 		if err != nil {
-			return err
+			return vol, err
 		}
 		vol[i] = int(math.Round(x))
 	}
-	return v.set(func() { v.volume = vol })
+	return vol, nil
 }
 
 func (v *Voice) meterText() (string, error) {
@@ -184,80 +191,4 @@ func (v *Voice) statusText() (string, error) {
 		s += fmt.Sprintf("error %v\n", err)
 	}
 	return s, nil
-}
-
-// ensureSink opens the first sink when it is first needed.
-func (m *mixer) ensureSink() error {
-	m.mu.Lock()
-	have := m.sink != nil || m.next != nil
-	m.mu.Unlock()
-	if have {
-		return nil
-	}
-	kind, path, err := parseSink(m.c.Sink, m.c.Root)
-	if err != nil {
-		return err
-	}
-	m.opening.Lock() // one of several first voices opens it
-	defer m.opening.Unlock()
-	m.mu.Lock()
-	have = m.sink != nil || m.next != nil
-	m.mu.Unlock()
-	if have {
-		return nil
-	}
-	s, err := openSink(kind, path, m.c.Root, m.c.Rate)
-	if err != nil {
-		return err
-	}
-	m.setSink(s)
-	return nil
-}
-
-// openShared is an open of audio/audio.
-func (m *mixer) openShared(_ context.Context, _ clonefs.User, mode clonefs.Mode) (clonefs.Stream, error) {
-	if !mode.Write {
-		return m.listen(), nil
-	}
-	if err := m.ensureSink(); err != nil {
-		return nil, err
-	}
-	a := &anonymous{player{newVoice(m, nil)}}
-	if !mode.Read {
-		return a, nil
-	}
-	return &anonymousDuplex{m.listen(), a}, nil
-}
-
-// An anonymous is an open of audio/audio for writing, whose voice ends with it, and plays out.
-type anonymous struct{ player }
-
-func (a *anonymous) Close() error {
-	a.v.finish(false)
-	a.v.wakeWriter()
-	return nil
-}
-
-// An anonymousDuplex reads the mix as well.
-type anonymousDuplex struct {
-	*listener
-	*anonymous
-}
-
-func (d *anonymousDuplex) Close() error {
-	d.listener.Close()
-	return d.anonymous.Close()
-}
-
-func (m *mixer) statText() (string, error) {
-	m.mu.Lock()
-	name, voices := m.sinkName, len(m.voices)
-	m.mu.Unlock()
-	frames := m.clock.Load()
-	share := 0.0
-	if frames > 0 {
-		share = 100 * float64(m.busy.Load()) / 1e9 / (float64(frames) / float64(m.c.Rate))
-	}
-	return fmt.Sprintf("sink %s\nrate %d\nblock %d\nclock %d\nunderruns %d\nclipped %d\nvoices %d\nmixing %.2f%%\n",
-		name, m.c.Rate, m.size/2, frames, m.underruns.Load(), m.clipped.Load(), voices, share), nil
 }

@@ -2,28 +2,34 @@ package audio
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/clone9p/clone9p/clonefs"
-	"github.com/clone9p/clone9p/devices/audio/internal/pcm"
 	"github.com/clone9p/clone9p/devices/audio/internal/resample"
 	"github.com/clone9p/clone9p/devices/audio/internal/vector"
+	"github.com/rs/zerolog"
 )
 
 // A mixer adds the voices up, block by block, and hands the mix to the sink. Its goroutine lives while a voice has something to play, and not longer:
 //
 //	idle -- add --> running -- no voice has anything to play --> idle
+//	  |                |
+//	  +---- close -----+--> closed
 //
 // The mix clock counts the frames mixed, and stands still while nothing plays.
 type mixer struct {
 	c    Config
-	size int // samples of a block
+	log  zerolog.Logger // set before the first voice
+	size int            // samples of a block
 	bank resample.Bank
 
-	opening sync.Mutex // held while the first sink is opened; guards nothing else
+	opening chan struct{} // holds a token while a sink is being opened
+	ctx     context.Context
+	end     context.CancelFunc
+	work    sync.WaitGroup // the goroutine
 
 	clock     atomic.Int64 // frames mixed
 	clipped   atomic.Int64 // frames that the limiter turned down
@@ -32,12 +38,19 @@ type mixer struct {
 
 	mu       sync.Mutex // guards what follows, never held while anything waits; taken before a voice's
 	running  bool
+	closed   bool
 	voices   []*Voice // with something to play, in the order in which they came; replaced, never changed
-	taps     []*clonefs.Queue
-	master   [2]float32
-	sink     sink // used by the goroutine alone while running
-	next     sink // takes over before the next block
+	convs    map[int]*Voice
+	taps     []*listener        // of the mix; replaced, never changed
+	percent  [2]int             // the master volume
+	sink     sink               // used by the goroutine alone while running
+	taking   context.Context    // the sink's: ends when another takes over
+	give     context.CancelFunc // ends it
+	next     sink               // takes over before the next block
+	kind     string             // of the sink, the next one if there is one
 	sinkName string
+	broken   error  // why the sink before was given up
+	output   string // which of the sound server's sinks
 	latency  time.Duration
 
 	mix, scaled []float32 // used by the goroutine alone
@@ -47,85 +60,155 @@ type mixer struct {
 
 func newMixer(c Config) *mixer {
 	n := 2 * max(1, int(int64(c.Rate)*int64(c.Block)/int64(time.Second)))
-	return &mixer{
-		c: c, size: n, latency: c.Latency, sinkName: c.Sink,
-		master: [2]float32{1, 1}, left: [2]float32{1, 1},
+	m := &mixer{
+		c: c, log: zerolog.Nop(), size: n, latency: c.Latency, sinkName: c.Sink, opening: make(chan struct{}, 1), convs: make(map[int]*Voice),
+		percent: [2]int{100, 100}, left: [2]float32{1, 1},
 		mix: make([]float32, n), scaled: make([]float32, n), limiter: newLimiter(c.Rate),
 	}
+	m.ctx, m.end = context.WithCancel(context.Background())
+	m.taking, m.give = context.WithCancel(m.ctx)
+	return m
 }
 
 // add has v mixed from the next block on. v.mu is not held.
 func (m *mixer) add(v *Voice) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.closed {
+		return
+	}
 	if !v.listed {
 		v.listed = true
 		m.voices = append(slices.Clip(m.voices), v)
 	}
 	if !m.running {
 		m.running = true
-		go m.run()
+		m.work.Go(m.run)
 	}
 }
 
-// run mixes until no voice has anything to play.
+// run mixes until no voice has anything to play, or the mixer is closed.
 func (m *mixer) run() {
 	for {
 		m.mu.Lock()
 		if slices.ContainsFunc(m.voices, (*Voice).idle) { // rarely: the steady path allocates nothing
-			m.voices = slices.DeleteFunc(slices.Clone(m.voices), func(v *Voice) bool {
-				if v.idle() {
-					v.listed = false
-					return true
-				}
-				return false
-			})
+			var leave []*Voice
+			m.voices, leave = m.partLocked()
+			m.mu.Unlock()
+			for _, v := range leave {
+				v.settle() // it may have played out without another block
+			}
+			m.mu.Lock()
 		}
-		if len(m.voices) == 0 {
+		if len(m.voices) == 0 || m.closed {
 			m.running = false
 			m.mu.Unlock()
 			return
 		}
-		old := m.takeSinkLocked()
-		voices, taps, master, sink := m.voices, m.taps, m.master, m.sink
+		voices, taps := m.voices, m.taps
+		master := [2]float32{float32(m.percent[0]) / 100, float32(m.percent[1]) / 100}
 		m.mu.Unlock()
-		if old != nil {
-			if err := old.Close(); err != nil {
-				m.c.Log.Error().Err(err).Stringer("sink", old).Msg("audio: closing the sink")
-			}
-		}
 
 		start := time.Now()
 		m.block(voices, master)
-		tap(taps, m.mix, m.c.Rate)
-		m.busy.Add(int64(time.Since(start)))
-		if err := sink.Write(context.Background(), m.mix); err != nil {
-			m.c.Log.Error().Err(err).Stringer("sink", sink).Msg("audio: the sink failed; the mix goes nowhere from now on (write `sink` to audioctl)")
-			m.setSink(&nullSink{clock: clock{rate: m.c.Rate}})
+		for _, l := range taps {
+			l.push(m.mix)
 		}
+		m.busy.Add(int64(time.Since(start)))
+		m.deliver()
 		for _, v := range voices {
 			v.sounded()
 		}
 	}
 }
 
-// setSink replaces the sink, before the next block.
-func (m *mixer) setSink(s sink) {
+// deliver hands the block that was mixed to the sink. A sink that has not taken it when another takes over, or that fails, leaves it to that one.
+func (m *mixer) deliver() {
+	for m.ctx.Err() == nil {
+		sink, taking := m.present()
+		err := sink.Write(taking, m.mix)
+		switch {
+		case err == nil:
+			return
+		case taking.Err() == nil:
+			m.log.Error().Err(err).Stringer("sink", sink).Msg("the sink failed: the mix goes nowhere until a write of sink to audioctl chooses another")
+			m.setSink(sinkNull, &nullSink{clock: clock{rate: m.c.Rate}}, err)
+		}
+	}
+}
+
+// present is the sink, and a context that ends when another takes over. One that is to do so now does.
+func (m *mixer) present() (sink, context.Context) {
+	m.mu.Lock()
+	old := m.sink
+	if m.next == nil {
+		defer m.mu.Unlock()
+		return m.sink, m.taking
+	}
+	m.sink, m.next = m.next, nil
+	m.taking, m.give = context.WithCancel(m.ctx)
+	sink, taking := m.sink, m.taking
+	m.mu.Unlock()
+	if old != nil {
+		if err := old.Close(); err != nil {
+			m.log.Error().Err(err).Stringer("sink", old).Msg("closing the sink")
+		}
+	}
+	return sink, taking
+}
+
+// partLocked divides the voices into those that have something to play and the others. m.mu is held.
+func (m *mixer) partLocked() (stay, leave []*Voice) {
+	for _, v := range m.voices {
+		if v.idle() {
+			v.listed = false
+			leave = append(leave, v)
+		} else {
+			stay = append(stay, v)
+		}
+	}
+	return stay, leave
+}
+
+// close ends the voices that play out, and the sink.
+func (m *mixer) close() error {
+	m.mu.Lock()
+	m.closed = true
+	voices := m.voices
+	m.mu.Unlock()
+	m.end()
+	m.work.Wait()
+	for _, v := range voices {
+		v.cut()
+	}
+	m.mu.Lock()
+	sink, next := m.sink, m.next
+	m.sink, m.next = nil, nil
+	m.mu.Unlock()
+	var errs []error
+	if sink != nil {
+		errs = append(errs, sink.Close())
+	}
+	if next != nil {
+		errs = append(errs, next.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// setSink replaces the sink, before the next block, or for the one that the present sink has not taken yet. broken is why, where the one before has failed.
+func (m *mixer) setSink(kind string, s sink, broken error) {
 	m.mu.Lock()
 	unused := m.next
-	m.next, m.sinkName = s, s.String()
+	if m.closed {
+		unused = s
+	} else {
+		m.next, m.kind, m.sinkName, m.broken = s, kind, s.String(), broken
+		m.give()
+	}
 	m.mu.Unlock()
 	if unused != nil {
 		unused.Close()
 	}
-}
-
-// takeSinkLocked makes the next sink the present one and returns the one before, which is to be closed. m.mu is held.
-func (m *mixer) takeSinkLocked() (old sink) {
-	if m.next != nil {
-		old, m.sink, m.next = m.sink, m.next, nil
-	}
-	return old
 }
 
 // block mixes one block of the voices into m.mix. It allocates nothing.
@@ -145,17 +228,4 @@ func (m *mixer) block(voices []*Voice, master [2]float32) {
 	m.limiter.run(m.mix)
 	m.clipped.Add(m.limiter.hot - hot)
 	m.clock.Add(int64(len(m.mix) / 2))
-}
-
-// tap gives the mix to whoever listens, as 16 bits. Where nobody does it costs nothing.
-func tap(taps []*clonefs.Queue, mix []float32, rate int) {
-	if len(taps) == 0 {
-		return
-	}
-	f := pcm.Format{Encoding: pcm.SignedLittle, Bits: 16, Channels: 2, Rate: rate}
-	b := make([]byte, len(mix)*f.SampleBytes())
-	f.Encode(b, mix)
-	for _, q := range taps {
-		q.PushOwned(b)
-	}
 }

@@ -11,29 +11,40 @@ import (
 	"time"
 
 	"github.com/clone9p/clone9p/devices/audio/internal/pcm"
+	"github.com/clone9p/clone9p/devices/audio/internal/pulse"
 	"github.com/clone9p/clone9p/devices/audio/wav"
 	"github.com/clone9p/clone9p/p9ext"
 	"github.com/hugelgupf/p9/linux"
+	"github.com/rs/zerolog"
 )
 
 // A sink takes the mix, on the mixer's goroutine alone.
 type sink interface {
-	// Write takes a block of stereo frames. It returns when it is time for the next one, or early when ctx ends.
+	// Write takes a block of stereo frames. It returns when it is time for the next one; or early when ctx ends, with an error where it has not taken
+	// the block.
 	Write(ctx context.Context, block []float32) error
 	// String names the sink as audioctl does.
 	String() string
 	Close() error
 }
 
-// parseSink reads "null" or "wav PATH". The path comes back relative to root.
+// The kinds of sinks.
+const (
+	sinkAuto  = "auto" // the sound server where one answers, else null
+	sinkPulse = "pulse"
+	sinkWAV   = "wav"
+	sinkNull  = "null"
+)
+
+// parseSink reads what a sink is called, and the PATH of a WAV file. The path comes back relative to root.
 func parseSink(s, root string) (kind, path string, err error) {
 	kind, path, _ = strings.Cut(strings.TrimSpace(s), " ")
 	path = strings.TrimSpace(path)
 	switch {
-	case kind == "null" && path == "":
+	case path == "" && (kind == sinkNull || kind == sinkPulse || kind == sinkAuto):
 		return kind, "", nil
-	case kind != "wav":
-		return "", "", p9ext.Errorf(linux.EINVAL, "audio: there is no sink %q: it is null, or wav PATH", s)
+	case kind != sinkWAV:
+		return "", "", p9ext.Errorf(linux.EINVAL, "audio: there is no sink %q: it is pulse, wav PATH, null or auto", s)
 	case path == "":
 		return "", "", p9ext.Errorf(linux.EINVAL, "audio: sink wav wants the PATH of a file")
 	case root == "":
@@ -41,7 +52,7 @@ func parseSink(s, root string) (kind, path string, err error) {
 	}
 	if filepath.IsAbs(path) {
 		if path, err = filepath.Rel(root, path); err != nil {
-			return "", "", p9ext.Errorf(linux.EINVAL, "audio: %w", err)
+			return "", "", p9ext.Errorf(linux.EINVAL, "audio: sink wav: %w", err)
 		}
 	}
 	if !filepath.IsLocal(path) {
@@ -50,11 +61,39 @@ func parseSink(s, root string) (kind, path string, err error) {
 	return kind, path, nil
 }
 
-// openSink opens what parseSink understood.
-func openSink(kind, path, root string, rate int) (sink, error) {
-	if kind == "null" {
-		return &nullSink{clock: clock{rate: rate}}, nil
+// probeTime is how long a sound server may take to answer.
+const probeTime = time.Second
+
+// openSink opens the sink that words name; output is which of a sound server's. It tells which kind it has opened.
+func openSink(ctx context.Context, words, output string, c Config, log zerolog.Logger) (s sink, kind string, err error) {
+	kind, path, err := parseSink(words, c.Root)
+	if err != nil {
+		return nil, "", err
 	}
+	switch kind {
+	case sinkWAV:
+		s, err = openWAV(path, c.Root, c.Rate)
+		return s, kind, err
+	case sinkNull:
+		return &nullSink{clock: clock{rate: c.Rate}}, kind, nil
+	}
+	probing, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	err = pulse.Probe(probing, c.PulseServer)
+	switch {
+	case err == nil:
+		return pulse.NewPlayer(c.PulseServer, output, c.Rate, c.Block, log), sinkPulse, nil
+	case ctx.Err() != nil:
+		return nil, "", p9ext.ErrInterrupted
+	case kind == sinkPulse:
+		return nil, "", p9ext.Errorf(linux.ECONNREFUSED, "audio: no sound server answers: %w", err)
+	}
+	log.Info().Err(err).Msg("no sound server answers, so the mix goes nowhere, in real time (--audio-sink, --audio-pulse-server)")
+	return &nullSink{clock: clock{rate: c.Rate}}, sinkNull, nil
+}
+
+// openWAV makes a WAV file below root.
+func openWAV(path, root string, rate int) (sink, error) {
 	dir, err := os.OpenRoot(root)
 	if err != nil {
 		return nil, fmt.Errorf("audio: cannot open --audio-root: %w", err)
@@ -88,7 +127,7 @@ type clock struct {
 }
 
 // wait returns when n more frames have sounded, or ctx has ended.
-func (c *clock) wait(ctx context.Context, n int) error {
+func (c *clock) wait(ctx context.Context, n int) {
 	now := time.Now()
 	due := c.start.Add(c.length(c.frames))
 	if c.start.IsZero() || now.Sub(due) > time.Second/5 {
@@ -97,7 +136,7 @@ func (c *clock) wait(ctx context.Context, n int) error {
 	c.frames += int64(n)
 	sleep := c.start.Add(c.length(c.frames)).Sub(now)
 	if sleep <= 0 {
-		return nil
+		return
 	}
 	if c.timer == nil {
 		c.timer = time.NewTimer(sleep)
@@ -106,10 +145,8 @@ func (c *clock) wait(ctx context.Context, n int) error {
 	}
 	select {
 	case <-c.timer.C:
-		return nil
 	case <-ctx.Done():
 		c.timer.Stop()
-		return ctx.Err()
 	}
 }
 
@@ -123,7 +160,8 @@ func (c *clock) length(n int64) time.Duration {
 type nullSink struct{ clock }
 
 func (s *nullSink) Write(ctx context.Context, block []float32) error {
-	return s.wait(ctx, len(block)/2)
+	s.wait(ctx, len(block)/2)
+	return nil
 }
 func (s *nullSink) String() string { return "null" }
 func (s *nullSink) Close() error   { return nil }
@@ -147,7 +185,8 @@ func (s *wavSink) Write(ctx context.Context, block []float32) error {
 	if _, err := s.wav.Write(b); err != nil {
 		return err
 	}
-	return s.wait(ctx, len(block)/2)
+	s.wait(ctx, len(block)/2)
+	return nil
 }
 
 func (s *wavSink) String() string { return "wav " + s.path }

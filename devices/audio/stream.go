@@ -31,6 +31,7 @@ type writing struct {
 // pollWrite takes all of p, or what there is room for and remembers w.
 func (v *Voice) pollWrite(p []byte, w p9ext.Waiter) (int, error) {
 	n, err := v.takeWrite(p, w)
+	v.prepare()
 	v.m.add(v)
 	return n, err
 }
@@ -128,27 +129,6 @@ func (p *player) WriteContext(ctx context.Context, b []byte, _ int64) (int, erro
 // Close does nothing: the voice ends with its conversation.
 func (p *player) Close() error { return nil }
 
-// A listener is an open for reading: the mix at its own rate, which audiostat shows, in two channels of 16 bits: s16c2r44100 unless told otherwise.
-type listener struct {
-	*clonefs.Queue
-	m *mixer
-}
-
-func (m *mixer) listen() *listener {
-	q := clonefs.NewQueue(64)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.taps = append(slices.Clip(m.taps), q)
-	return &listener{q, m}
-}
-
-func (l *listener) Close() error {
-	l.m.mu.Lock()
-	l.m.taps = slices.DeleteFunc(slices.Clone(l.m.taps), func(q *clonefs.Queue) bool { return q == l.Queue })
-	l.m.mu.Unlock()
-	return l.Queue.Close()
-}
-
 // A duplex is an open of data for both.
 type duplex struct {
 	*listener
@@ -158,14 +138,21 @@ type duplex struct {
 func (d *duplex) Close() error { return d.listener.Close() }
 
 // data makes the stream of one open of data, rx or tx.
-func (v *Voice) data(_ context.Context, mode clonefs.Mode) (clonefs.Stream, error) {
-	switch {
-	case !mode.Read:
+func (v *Voice) data(ctx context.Context, mode clonefs.Mode) (clonefs.Stream, error) {
+	if !mode.Read {
 		return &player{v}, nil
-	case !mode.Write:
-		return v.m.listen(), nil
 	}
-	return &duplex{v.m.listen(), &player{v}}, nil
+	v.mu.Lock()
+	format := v.format
+	v.mu.Unlock()
+	l, err := v.m.record(ctx, format)
+	if err != nil {
+		return nil, err
+	}
+	if !mode.Write {
+		return l, nil
+	}
+	return &duplex{l, &player{v}}, nil
 }
 
 // A waiting is a read of wait.
@@ -198,7 +185,7 @@ func (r *waiter) PollRead(p []byte, off int64, w p9ext.Waiter) (int, error) {
 		return 0, p9ext.ErrWait
 	}
 	v.waits = slices.Delete(v.waits, i, i+1)
-	return copy(p, fmt.Sprintf("played %d\n", v.taken)), nil
+	return copy(p, fmt.Sprintf("played %d\n", v.sent.taken)), nil
 }
 
 // Unpoll forgets w.
@@ -232,21 +219,32 @@ func (r *waiter) ReadContext(ctx context.Context, p []byte, off int64) (int, err
 // Close does nothing; reads that wait are woken by the voice's end.
 func (r *waiter) Close() error { return nil }
 
-// playedLocked reports whether all before mark has been mixed, and the block with it has left.
+// playedLocked reports whether all before mark has left for the sink.
 func (v *Voice) playedLocked(mark *decode.Mark) bool {
 	if v.paused || v.ended {
 		return true
 	}
 	frames, known := mark.Frames()
-	if !known || v.taken < frames {
+	if !known || v.sent.taken < frames {
 		return false
 	}
 	// The resampler holds back what it still needs to look ahead for: more than came in behind the mark, and the mark's own is among it.
-	return v.res == nil || int64(v.res.Owed())*int64(v.sound.Rate) <= (v.taken-frames)*int64(v.m.c.Rate)
+	return int64(v.sent.owed)*int64(v.sent.rate) <= (v.sent.taken-frames)*int64(v.m.c.Rate)
 }
 
-// sounded is called when a block has left for the sink: it wakes whoever waited for that.
+// sounded is called when a block has left for the sink.
 func (v *Voice) sounded() {
+	v.mu.Lock()
+	v.sent = sent{taken: v.taken, rate: v.sound.Rate}
+	if v.res != nil {
+		v.sent.owed = v.res.Owed()
+	}
+	v.mu.Unlock()
+	v.settle()
+}
+
+// settle wakes whoever waited for what has left for the sink, and closes the stream of a voice that has played out.
+func (v *Voice) settle() {
 	v.mu.Lock()
 	for _, x := range v.waits {
 		if !x.done && v.playedLocked(x.mark) {

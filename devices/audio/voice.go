@@ -39,6 +39,8 @@ type Voice struct {
 	ended    bool // nothing more will be written: it plays out
 	gone     bool // it does not even do that
 	closed   bool // its stream is closed, or about to be
+	awaits   bool // the filter for its next sound is being computed
+	sent     sent
 
 	sound decode.Sound
 	res   *resample.Resampler // nil at the mix's own rate
@@ -51,6 +53,13 @@ type Voice struct {
 	meter meter
 }
 
+// sent is how far a voice had come when its latest block left for the sink.
+type sent struct {
+	taken      int64 // frames of what was written
+	owed, rate int   // frames of the mix that the resampler held back, and the rate of what was written
+}
+
+// newVoice makes a voice; conv is nil for an anonymous one.
 func newVoice(m *mixer, conv *clonefs.Conv) *Voice {
 	m.mu.Lock()
 	latency := m.latency
@@ -67,8 +76,16 @@ func newVoice(m *mixer, conv *clonefs.Conv) *Voice {
 
 // changed is called by the stream when it has more to give, or room.
 func (v *Voice) changed() {
+	v.prepare()
 	v.wakeWriter()
 	v.m.add(v)
+}
+
+// prepare has the filter computed that the next sound needs, so that the mixer finds it.
+func (v *Voice) prepare() {
+	if s, ok := v.stream.Sound(); ok && s.Rate != v.m.c.Rate {
+		v.m.bank.Ready(s.Rate, v.m.c.Rate, nil)
+	}
 }
 
 // gainsLocked is what the voice should be heard with.
@@ -93,7 +110,7 @@ func (v *Voice) idle() bool {
 	if len(v.tail) > 0 {
 		return false
 	}
-	if v.paused && (!v.sounding || v.now == [2]float32{}) || v.gone {
+	if v.paused && (!v.sounding || v.now == [2]float32{}) || v.gone || v.awaits {
 		return true
 	}
 	idle := v.drainedLocked() || v.stream.Buffered() == 0 && !v.stream.Idle() && !v.sounding
@@ -176,16 +193,11 @@ func (v *Voice) fillLocked(dst []float32) (frames int) {
 		if !ok {
 			break
 		}
-		if next != v.sound {
-			if !v.retuneLocked(next) {
-				break
-			}
+		if next != v.sound && !v.retuneLocked(next) {
+			break
 		}
 		k, sound := v.stream.Read(v.raw)
 		if k == 0 {
-			break
-		}
-		if sound != v.sound && !v.retuneLocked(sound) {
 			break
 		}
 		v.pend = v.raw[:k*sound.Channels]
@@ -193,20 +205,30 @@ func (v *Voice) fillLocked(dst []float32) (frames int) {
 	return n / 2
 }
 
-// retuneLocked prepares for frames of another sound.
+// retuneLocked prepares for frames of another sound. It reports false when they cannot be played, or not yet.
 func (v *Voice) retuneLocked(s decode.Sound) bool {
+	if s.Rate != v.m.c.Rate && !v.m.bank.Ready(s.Rate, v.m.c.Rate, v.tuned) {
+		v.awaits = true
+		return false
+	}
 	v.sound, v.res = s, nil
 	if s.Rate == v.m.c.Rate {
 		return true
 	}
 	res, err := v.m.bank.New(s.Rate, v.m.c.Rate, s.Channels)
 	if err != nil { // a rate too far from the mix's
-		v.m.c.Log.Error().Err(err).Msg("audio: a voice cannot be played")
+		v.m.log.Error().Err(err).Msg("a voice cannot be played")
 		v.ended, v.gone = true, true // sounded closes the stream
 		return false
 	}
 	v.res = res
 	return true
+}
+
+// tuned goes on when the filter has been computed.
+func (v *Voice) tuned() {
+	v.set(func() { v.awaits = false })
+	v.m.add(v)
 }
 
 // convertLocked moves pending frames to dst, and returns how many samples it has put there.
@@ -256,10 +278,11 @@ func (v *Voice) flush() {
 	}
 	v.stream.Reset(v.format)
 	v.taken = v.stream.Status().Frames
+	v.sent = sent{taken: v.taken}
 	v.dry = time.Time{}
 	v.mu.Unlock()
 	v.wakeWriter()
-	v.sounded()
+	v.settle()
 	v.m.add(v)
 }
 
@@ -272,14 +295,22 @@ func (v *Voice) finish(now bool) {
 	}
 	v.ended = true
 	now = now || v.paused // what is paused has nothing to play out
-	if now {
-		v.gone, v.closed = true, true
-	}
 	v.mu.Unlock()
 	if now {
-		v.stream.Close()
+		v.cut()
 		return
 	}
 	v.stream.End()
 	v.m.add(v)
+}
+
+// cut ends the voice at once, also one that plays out.
+func (v *Voice) cut() {
+	v.mu.Lock()
+	closed := v.closed
+	v.ended, v.gone, v.closed = true, true, true
+	v.mu.Unlock()
+	if !closed {
+		v.stream.Close()
+	}
 }
