@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/clone9p/clone9p/clonefs"
+	"github.com/clone9p/clone9p/devices/audio"
 	"github.com/clone9p/clone9p/devices/dmover"
 	"github.com/clone9p/clone9p/devices/ethfoo"
 	"github.com/clone9p/clone9p/devices/pty"
@@ -17,6 +18,7 @@ import (
 // one line; its options become flags.
 func kinds() []kind {
 	return []kind{
+		kindOf("audio", 0, audio.DefaultConfig(), audio.New),
 		kindOf("dmover", 0, dmover.DefaultConfig(), dmover.New),
 		kindOf("ethfoo", needsNetwork, ethfoo.DefaultConfig(), ethfoo.New),
 		kindOf("pty", 0, pty.DefaultConfig(), pty.New),
