@@ -46,9 +46,10 @@ const (
 
 // GetAttr asks the server about the file.
 func (f *File) GetAttr(ctx context.Context) (Attr, error) {
-	if err := f.live(); err != nil {
+	if err := f.enter(); err != nil {
 		return Attr{}, err
 	}
+	defer f.leave()
 	var a Attr
 	m := wire.Msg{Type: wire.Tgetattr, Fid: f.fid, Mask: wire.GetAll}
 	if f.c.dialect != wire.P9L {
@@ -134,9 +135,10 @@ func statAttr(s *wire.Stat) Attr {
 
 // SetAttr changes the fields of the file that mask names to what they are in a.
 func (f *File) SetAttr(ctx context.Context, mask SetMask, a Attr) error {
-	if err := f.live(); err != nil {
+	if err := f.enter(); err != nil {
 		return err
 	}
+	defer f.leave()
 	m := wire.Msg{Type: wire.Tsetattr, Fid: f.fid}
 	if f.c.dialect == wire.P9L {
 		m.SetAttr = setAttr(mask, a)
@@ -229,24 +231,30 @@ func (f *File) setStat(mask SetMask, a Attr) (wire.Stat, error) {
 	return st, nil
 }
 
-// Rename gives the file another name in its directory.
+// Rename gives the file another name in its directory, which is dir; only 9P2000.L looks at dir.
 func (f *File) Rename(ctx context.Context, dir *File, name string) error {
-	if err := f.live(); err != nil {
+	if err := f.enter(); err != nil {
 		return err
 	}
-	m := wire.Msg{Type: wire.Trename, Fid: f.fid, Newfid: dir.fid, Name: []byte(name)}
+	defer f.leave()
 	if f.c.dialect != wire.P9L {
-		m.Type, m.Stat = wire.Twstat, wire.NoStat()
+		m := wire.Msg{Type: wire.Twstat, Fid: f.fid, Stat: wire.NoStat()}
 		m.Stat.Name = []byte(name)
+		return f.simple(ctx, &m)
 	}
-	return f.simple(ctx, &m)
+	if err := dir.enter(); err != nil {
+		return err
+	}
+	defer dir.leave()
+	return f.simple(ctx, &wire.Msg{Type: wire.Trename, Fid: f.fid, Newfid: dir.fid, Name: []byte(name)})
 }
 
 // Sync asks the server to store what was written.
 func (f *File) Sync(ctx context.Context) error {
-	if err := f.live(); err != nil {
+	if err := f.enter(); err != nil {
 		return err
 	}
+	defer f.leave()
 	m := wire.Msg{Type: wire.Tfsync, Fid: f.fid}
 	if f.c.dialect != wire.P9L {
 		m.Type, m.Stat = wire.Twstat, wire.NoStat() // stat(5): a wstat that changes nothing
@@ -256,9 +264,10 @@ func (f *File) Sync(ctx context.Context) error {
 
 // StatFS describes the file system that f lies on, as statfs(2) does. Only 9P2000.L can.
 func (f *File) StatFS(ctx context.Context) (p9.FSStat, error) {
-	if err := f.live(); err != nil {
+	if err := f.enter(); err != nil {
 		return p9.FSStat{}, err
 	}
+	defer f.leave()
 	if f.c.dialect != wire.P9L {
 		return p9.FSStat{}, f.c.unsupported("statfs")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -28,25 +29,29 @@ type call struct {
 	want wire.Type               // the reply that means success
 	buf  []byte                  // where the data of Rread or Rreaddir goes
 	take func(m *wire.Msg) error // what else to do with the reply; m is valid during the call only
-	late func(m *wire.Msg)       // what to do when a cancelled call is over: m is the reply if it succeeded and nobody took it, else nil
+	late func(m *wire.Msg)       // what to do when an abandoned call is over: m is the reply if it succeeded, else nil
 
-	done chan struct{} // gets one token when n and err are set
-	n    int           // bytes read or written
-	err  error
+	done    chan struct{} // gets one token when n, err and refused are set
+	n       int           // bytes read or written
+	err     error
+	refused bool // err is what the server said
 
 	tag uint16
 	old *call // of a Tflush: the call that it cancels
 
 	// Guarded by Conn.mu.
-	answered  bool // the reply, Rflush or the end of the connection has come
-	flushing  bool // a Tflush names it, or will; set by the caller alone, who may read it without the lock
+	answered bool // the reply, Rflush or the end of the connection has come
+	kept     bool // a Tflush names it, or will: its tag stays taken until Rflush
+
+	// Set by the caller alone, who may read them without the lock; guarded by Conn.mu for all others.
+	flushing  bool // it was cancelled
 	abandoned bool // nobody waits for it
 }
 
-// An errand is a message that nobody waits for: a Tflush of old, or else a Tclunk of fid.
+// An errand is a message that nobody waits for: a Tflush of old, or else a Tclunk of file.
 type errand struct {
-	old *call
-	fid uint32
+	old  *call
+	file *File
 }
 
 // maxTags is how many tags there are: all numbers but NoTag.
@@ -86,7 +91,7 @@ func (c *Conn) do(ctx context.Context, m *wire.Msg, k *call) error {
 		return err
 	}
 	m.Tag = k.tag
-	if err := c.out.put(ctx, c.done, c.dialect, m); err != nil {
+	if err := c.put(ctx, m); err != nil {
 		return c.unsent(k, err)
 	}
 	select {
@@ -101,7 +106,7 @@ func (c *Conn) do(ctx context.Context, m *wire.Msg, k *call) error {
 func (c *Conn) cancel(ctx context.Context, k *call) error {
 	c.mu.Lock()
 	if !k.answered {
-		k.flushing = true
+		k.flushing, k.kept = true, true
 		c.errands = append(c.errands, errand{old: k})
 		c.pump()
 	}
@@ -123,9 +128,6 @@ func (c *Conn) cancel(ctx context.Context, k *call) error {
 	err := k.err
 	if err == errFlushed || errors.Is(err, linux.EINTR) {
 		err = interrupted(ctx)
-	}
-	if err != nil && k.late != nil {
-		k.late(nil)
 	}
 	return err
 }
@@ -207,15 +209,18 @@ func (c *Conn) pump() {
 	for len(c.errands) > 0 && c.spare() > 0 {
 		e := c.errands[0]
 		c.errands = c.errands[1:]
-		m := wire.Msg{Type: wire.Tclunk, Fid: e.fid}
-		k := &call{want: wire.Rclunk, abandoned: true, late: func(*wire.Msg) { c.freeFid(e.fid) }}
-		if e.old != nil {
-			if e.old.answered {
-				// It was answered while the Tflush waited for a tag; its own was kept.
-				c.calls[e.old.tag] = nil
-				c.tags = append(c.tags, e.old.tag)
-				continue
-			}
+		var m wire.Msg
+		var k *call
+		switch {
+		case e.old == nil:
+			m = wire.Msg{Type: wire.Tclunk, Fid: e.file.fid}
+			k = &call{want: wire.Rclunk, abandoned: true, late: func(*wire.Msg) { e.file.forget() }}
+		case e.old.answered:
+			// It was answered while the Tflush waited for a tag; its own was kept.
+			c.calls[e.old.tag] = nil
+			c.tags = append(c.tags, e.old.tag)
+			continue
+		default:
 			m = wire.Msg{Type: wire.Tflush, Oldtag: e.old.tag}
 			k = &call{want: wire.Rflush, abandoned: true, old: e.old}
 		}
@@ -233,23 +238,25 @@ func (c *Conn) pump() {
 // unsent takes back a call whose message was not sent because of err.
 func (c *Conn) unsent(k *call, err error) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
-		if k.answered {
-			<-k.done
+	if k.answered { // by the end of the connection, or by a server that answers what it was not asked
+		if c.err != nil {
+			err = c.err
 		}
-		return c.err
+		c.mu.Unlock()
+		<-k.done
+		return err
 	}
 	c.freeTag(k.tag)
+	c.mu.Unlock()
 	return err
 }
 
-// clunk lets the server forget a fid that nobody wants. It does not wait.
-func (c *Conn) clunk(fid uint32) {
+// clunk lets the server forget a file that nobody wants. It does not wait.
+func (c *Conn) clunk(f *File) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err == nil {
-		c.errands = append(c.errands, errand{fid: fid})
+		c.errands = append(c.errands, errand{file: f})
 		c.pump()
 	}
 }
@@ -292,16 +299,23 @@ func (c *Conn) reply(m *wire.Msg) error {
 	}
 	k.answered = true
 	flushed := k.old
-	if flushed != nil {
+	switch {
+	case flushed == nil:
+	case failed && !flushed.answered:
+		// A server that knows no Tflush: the old call's reply is still to come.
+		flushed.kept = false
+		flushed = nil
+	default:
 		// Nothing will come for the old call. Where its reply came first it is over already.
-		if c.calls[flushed.tag] = nil; flushed.answered {
+		c.calls[flushed.tag] = nil
+		c.tags = append(c.tags, flushed.tag)
+		if flushed.answered {
 			flushed = nil
 		} else {
 			flushed.answered = true
 		}
-		c.tags = append(c.tags, k.old.tag)
 	}
-	if !k.flushing {
+	if !k.kept {
 		c.freeTag(k.tag)
 	}
 	abandoned, flushedAbandoned := k.abandoned, flushed != nil && flushed.abandoned
@@ -334,7 +348,7 @@ func (c *Conn) reply(m *wire.Msg) error {
 func (k *call) settle(c *Conn, m *wire.Msg, failed bool) error {
 	switch {
 	case failed:
-		k.err = replyError(c.dialect, m)
+		k.err, k.refused = replyError(c.dialect, m), true
 	case m.Type == wire.Rread || m.Type == wire.Rreaddir:
 		if len(m.Data) > len(k.buf) {
 			err := fmt.Errorf("the server sent %d bytes where %d were asked for", len(m.Data), len(k.buf))
@@ -343,7 +357,7 @@ func (k *call) settle(c *Conn, m *wire.Msg, failed bool) error {
 		}
 		k.n = copy(k.buf, m.Data)
 	case m.Type == wire.Rwrite:
-		k.n = int(m.Count)
+		k.n = int(min(m.Count, math.MaxInt32))
 	case k.take != nil:
 		k.err = k.take(m)
 	}

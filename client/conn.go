@@ -202,8 +202,8 @@ func lost(err error) error {
 // fail ends the connection because of err, unless it has ended already.
 func (c *Conn) fail(err error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.err != nil {
+		c.mu.Unlock()
 		return
 	}
 	c.err = err
@@ -218,5 +218,6 @@ func (c *Conn) fail(err error) {
 	}
 	c.calls, c.tags, c.errands, c.waiting = nil, nil, nil, nil
 	close(c.done)
+	c.mu.Unlock()
 	c.conn.Close()
 }

@@ -33,7 +33,11 @@ func (f *File) ReadDir(ctx context.Context) ([]Dirent, error) {
 				all = append(all, e)
 			}
 		}
-		off = some[len(some)-1].Offset
+		next := some[len(some)-1].Offset
+		if next == off {
+			return nil, p9ext.Errorf(errProtocol, "the server sent a directory that goes round: its entry %q leads to itself", some[len(some)-1].Name)
+		}
+		off = next
 	}
 }
 
@@ -43,9 +47,10 @@ const dirCount = 64 << 10
 // ReadDirAt reads some entries of an open directory: the first ones at off 0, and then those after an entry's Offset. None is the
 // directory's end. Some servers list dot and dot-dot.
 func (f *File) ReadDirAt(ctx context.Context, off uint64) ([]Dirent, error) {
-	if err := f.check(0); err != nil {
+	if err := f.enterOpen(0); err != nil {
 		return nil, err
 	}
+	defer f.leave()
 	buf := make([]byte, min(dirCount, f.c.MaxIO()))
 	m := wire.Msg{Type: wire.Treaddir, Fid: f.fid, Offset: off, Count: uint32(len(buf))}
 	if f.c.dialect != wire.P9L {
@@ -93,9 +98,10 @@ func dirents(d wire.Dialect, data []byte, off uint64) ([]Dirent, error) {
 // Mkdir makes a directory in the directory f.
 func (f *File) Mkdir(ctx context.Context, name string, perm p9.FileMode) error {
 	if f.c.dialect == wire.P9L {
-		if err := f.live(); err != nil {
+		if err := f.enter(); err != nil {
 			return err
 		}
+		defer f.leave()
 		return f.simple(ctx, &wire.Msg{Type: wire.Tmkdir, Fid: f.fid, Name: []byte(name), Mode: uint32(perm.Permissions()), Gid: wire.NoUid})
 	}
 	d, err := f.Walk(ctx, "")

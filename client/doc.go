@@ -23,5 +23,5 @@
 //
 // What the server says is a *p9ext.Error: the errno, and the server's own sentence, which 9P2000.L does not carry and for which the system's
 // words for the errno stand in. Plain 9P2000 carries only the sentence; the errno is then found from the texts that Plan 9, Linux and this
-// module use, and is EIO for any other. When the connection is lost, every call that waits and every later one fails with [ErrLost].
+// module use, and is EIO for any other. A walk that fails says at which name, by a [*WalkError] around it. When the connection is lost, every call that waits and every later one fails with [ErrLost].
 package client

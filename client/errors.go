@@ -29,15 +29,21 @@ func (c *Conn) unsupported(what string) error {
 	return p9ext.Errorf(linux.EOPNOTSUPP, "%v has no %s", c.dialect, what)
 }
 
+// maxErrno is the highest number that Linux takes for an error.
+const maxErrno = 4095
+
 // replyError makes an error of Rerror or Rlerror.
 func replyError(d wire.Dialect, m *wire.Msg) error {
-	if d == wire.P9L {
-		return &p9ext.Error{Errno: linux.Errno(m.Errno), Text: linux.Errno(m.Errno).Error()}
-	}
-	text := string(m.Ename)
+	text := ""
 	errno := linux.Errno(m.Errno)
-	if d == wire.P9 || errno == 0 {
+	if d != wire.P9L {
+		text = string(m.Ename)
+	}
+	switch {
+	case d == wire.P9 || d == wire.P9u && errno == 0:
 		errno = errnoOf(text)
+	case errno == 0 || errno > maxErrno: // an error that is none, to the programs that look at the number
+		errno = linux.EIO
 	}
 	if text == "" {
 		text = errno.Error()

@@ -19,6 +19,8 @@ func TestReplyError(t *testing.T) {
 		words string
 	}{
 		{wire.P9L, "", 2, linux.ENOENT, "no such file or directory"},
+		{wire.P9L, "", 0, linux.EIO, "input/output error"},
+		{wire.P9u, "too large a number", 1 << 20, linux.EIO, "too large a number"},
 		{wire.P9u, "file does not exist", 2, linux.ENOENT, "file does not exist"},
 		{wire.P9u, "the words count for people", 5, linux.EIO, "the words count for people"},
 		{wire.P9u, "permission denied", 0, linux.EACCES, "permission denied"},

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -35,11 +36,13 @@ type File struct {
 
 	offset atomic.Int64 // of Read and Write
 
-	mu     sync.Mutex // guards what follows
-	qid    p9.QID
-	iounit uint32
-	open   bool
-	closed bool
+	mu        sync.Mutex // guards what follows; a leaf
+	qid       p9.QID
+	iounit    uint32
+	open      bool
+	closed    bool
+	users     int  // calls under way that name the fid, or are about to
+	forgotten bool // the server knows the fid no more: it can be used again when there are no users
 }
 
 // Attach returns the root of a tree.
@@ -52,39 +55,63 @@ func (c *Conn) Attach(ctx context.Context, a Attach) (*File, error) {
 	k := newCall(wire.Rattach)
 	k.take = func(m *wire.Msg) error { f.qid = qid(m.Qid); return nil }
 	k.late = f.lateFid
-	if err := c.doNew(ctx, &m, k, f.fid); err != nil {
+	err := f.making(ctx, &m, k)
+	k.release()
+	if err != nil {
 		return nil, fmt.Errorf("attach: %w", err)
 	}
 	return f, nil
 }
 
-// lateFid is the end of a cancelled call that was to make f.fid.
+// lateFid is the end of an abandoned call that was to make f.fid.
 func (f *File) lateFid(m *wire.Msg) {
 	if m == nil {
-		f.c.freeFid(f.fid)
+		f.forget()
 	} else {
-		f.c.clunk(f.fid)
+		f.c.clunk(f)
 	}
 }
 
-// doNew is do for a call that makes a new fid: one that failed leaves it free.
-func (c *Conn) doNew(ctx context.Context, m *wire.Msg, k *call, fid uint32) error {
-	err := c.do(ctx, m, k)
-	if err != nil && !k.flushing { // otherwise late sees to it
-		c.freeFid(fid)
+// making is do for a call that makes f.fid: one that failed leaves it free.
+func (f *File) making(ctx context.Context, m *wire.Msg, k *call) error {
+	err := f.c.do(ctx, m, k)
+	if err != nil && !k.abandoned { // otherwise late sees to it
+		f.forget()
 	}
-	k.release()
 	return err
 }
 
-// live returns an error if f is closed.
-func (f *File) live() error {
+// enter begins a call on f, which keeps the fid from being used for another file until leave. It fails if f is closed.
+func (f *File) enter() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
 		return errFileClosed
 	}
+	f.users++
 	return nil
+}
+
+// leave ends what enter or enterOpen began.
+func (f *File) leave() {
+	f.mu.Lock()
+	f.users--
+	free := f.forgotten && f.users == 0
+	f.mu.Unlock()
+	if free {
+		f.c.freeFid(f.fid)
+	}
+}
+
+// forget notes that the server knows f no more.
+func (f *File) forget() {
+	f.mu.Lock()
+	f.forgotten = true
+	free := f.users == 0
+	f.mu.Unlock()
+	if free {
+		f.c.freeFid(f.fid)
+	}
 }
 
 // QID is the server's identification of the file. Opening a file may change it: a clone file becomes the control file of a
@@ -122,39 +149,97 @@ func split(path string) []string {
 	return names
 }
 
-// Walk returns the file at a slash-separated path below the directory f, or f once more if path is empty. It is not opened. Dot-dot
-// leads up, and no further than the root.
-func (f *File) Walk(ctx context.Context, path string) (*File, error) {
-	names := split(path)
-	at, err := f.walk(ctx, names[:min(len(names), wire.MaxWalk)])
-	for rest := names[min(len(names), wire.MaxWalk):]; err == nil && len(rest) > 0; {
-		from, n := at, min(len(rest), wire.MaxWalk)
-		at, err = from.walk(ctx, rest[:n])
-		rest = rest[n:]
-		from.drop()
-	}
-	return at, err
+// A WalkError says at which name a walk stopped.
+type WalkError struct {
+	Path string // the names that were walked, and the one that could not be: "ethfoo/7"
+	Err  error  // what the server says of it, a *p9ext.Error
 }
 
-// walk walks at most MaxWalk names.
-func (f *File) walk(ctx context.Context, names []string) (*File, error) {
-	if err := f.live(); err != nil {
-		return nil, err
+func (e *WalkError) Error() string { return e.Path + ": " + e.Err.Error() }
+
+func (e *WalkError) Unwrap() error { return e.Err }
+
+// Walk returns the file at a slash-separated path below the directory f, or f once more if path is empty. It is not opened. Dot-dot
+// leads up, and no further than the root. Where the server refuses a name the error is a *WalkError, in every dialect.
+func (f *File) Walk(ctx context.Context, path string) (*File, error) {
+	names := split(path)
+	at, done := f, 0
+	for {
+		n := f.c.leg(names[done:])
+		to, bad, err := at.walk(ctx, names[done:done+n])
+		if at != f {
+			at.drop()
+		}
+		switch {
+		case err != nil && bad >= 0:
+			return nil, &WalkError{strings.Join(names[:done+bad+1], "/"), err}
+		case err != nil:
+			return nil, err
+		}
+		at, done = to, done+n
+		if done == len(names) {
+			return at, nil
+		}
 	}
+}
+
+// leg is how many of the names one message carries.
+func (c *Conn) leg(names []string) int {
+	room := int(c.msize) - wire.MinSize(c.dialect, wire.Twalk)
+	n := 0
+	for ; n < len(names) && n < wire.MaxWalk; n++ {
+		if room -= 2 + len(names[n]); room < 0 && n > 0 {
+			break
+		}
+	}
+	return n
+}
+
+// walk walks names that one message carries. Of an error that is the server's, bad is the index of the name that it is about; else it is -1.
+func (f *File) walk(ctx context.Context, names []string) (to *File, bad int, err error) {
+	to, bad, err = f.walkOnce(ctx, names)
+	if err == nil || bad < 0 || len(names) == 1 || bad == 0 && f.c.dialect != wire.P9L {
+		return to, bad, err
+	}
+	// 9P tells how far a walk came and not what stopped it, and .L's servers not even how far. One name after the other tells both.
+	at, done := f, 0
+	for done < len(names) {
+		n := max(1, bad-done)
+		next, stop, err := at.walkOnce(ctx, names[done:done+n])
+		if at != f {
+			at.drop()
+		}
+		if err != nil {
+			if stop >= 0 {
+				stop += done
+			}
+			return nil, stop, err
+		}
+		at, done = next, done+n
+	}
+	return at, -1, nil // it has come meanwhile
+}
+
+// walkOnce is walk by one message; bad is how far that is known to have come.
+func (f *File) walkOnce(ctx context.Context, names []string) (_ *File, bad int, _ error) {
+	if err := f.enter(); err != nil {
+		return nil, -1, err
+	}
+	defer f.leave()
 	to := &File{c: f.c, fid: f.c.newFid(), qid: f.QID()}
 	m := wire.Msg{Type: wire.Twalk, Fid: f.fid, Newfid: to.fid, Nwname: len(names)}
 	for i, n := range names {
 		m.Wname[i] = []byte(n)
 	}
 	k := newCall(wire.Rwalk)
-	came := len(names)
+	came := -1
 	k.take = func(m *wire.Msg) error {
 		switch {
 		case m.Nwqid < len(names): // no fid was made
 			came = m.Nwqid
 			return p9ext.ErrNotExist
 		case m.Nwqid > len(names):
-			return p9ext.Errorf(linux.EPROTO, "the server walked %d names where %d were asked for", m.Nwqid, len(names))
+			return p9ext.Errorf(errProtocol, "the server walked %d names where %d were asked for", m.Nwqid, len(names))
 		case m.Nwqid > 0:
 			to.qid = qid(m.Wqid[m.Nwqid-1])
 		}
@@ -166,20 +251,15 @@ func (f *File) walk(ctx context.Context, names []string) (*File, error) {
 		}
 		to.lateFid(m)
 	}
-	err := f.c.doNew(ctx, &m, k, to.fid)
-	if err == nil {
-		return to, nil
+	err := to.making(ctx, &m, k)
+	if err != nil && k.refused && !k.flushing && len(names) > 0 {
+		came = 0
 	}
-	if came < len(names) && came > 0 {
-		// 9P tells how far a walk came and not what stopped it. The last step alone has the server's words.
-		at, e := f.walk(ctx, names[:came])
-		if e != nil {
-			return nil, e
-		}
-		defer at.drop()
-		return at.walk(ctx, names[came:])
+	k.release()
+	if err != nil {
+		return nil, came, err
 	}
-	return nil, err
+	return to, -1, nil
 }
 
 // Open opens the file. If it fails because ctx ended the file is closed, whatever the server made of it.
@@ -225,9 +305,10 @@ func (f *File) Create(ctx context.Context, name string, flags p9.OpenFlags, perm
 
 // opening sends a message after which f is open.
 func (f *File) opening(ctx context.Context, m *wire.Msg) error {
-	if err := f.live(); err != nil {
+	if err := f.enter(); err != nil {
 		return err
 	}
+	defer f.leave()
 	k := newCall(m.Type.Reply())
 	k.take = func(m *wire.Msg) error {
 		f.mu.Lock()
@@ -237,6 +318,9 @@ func (f *File) opening(ctx context.Context, m *wire.Msg) error {
 	}
 	k.late = func(*wire.Msg) { f.drop() }
 	err := f.c.do(ctx, m, k)
+	if err != nil && k.flushing && !k.abandoned && errors.Is(err, linux.EINTR) {
+		f.drop()
+	}
 	k.release()
 	return err
 }
@@ -266,35 +350,37 @@ func (f *File) shut() bool {
 // drop closes f without waiting.
 func (f *File) drop() {
 	if f.shut() {
-		f.c.clunk(f.fid)
+		f.c.clunk(f)
 	}
 }
 
 // Close closes the file; what waits on it fails. It returns when the server has closed it, which for a device may take what the
 // device takes. Closing again does nothing.
-func (f *File) Close() error { return f.end(wire.Tclunk) }
+func (f *File) Close() error {
+	if !f.shut() {
+		return nil
+	}
+	return f.end(wire.Tclunk)
+}
 
 // Remove removes the file from the server and closes it, which happens also if the server refuses to remove it.
 func (f *File) Remove(ctx context.Context) error {
-	if err := f.live(); err != nil {
-		return err
-	}
 	if ctx.Err() != nil {
 		return interrupted(ctx)
+	}
+	if !f.shut() {
+		return errFileClosed
 	}
 	return f.end(wire.Tremove)
 }
 
-// end sends the last message about f. It is not cancelled: half a clunk helps nobody.
+// end sends the last message about f, which is shut. It is not cancelled: half a clunk helps nobody.
 func (f *File) end(t wire.Type) error {
-	if !f.shut() {
-		return nil
-	}
 	k := newCall(t.Reply())
 	m := wire.Msg{Type: t, Fid: f.fid}
 	err := f.c.do(context.Background(), &m, k)
 	k.release()
-	f.c.freeFid(f.fid)
+	f.forget()
 	return err
 }
 

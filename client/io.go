@@ -19,9 +19,10 @@ var (
 // ReadContext reads with one message what the server has for len(p) bytes at off, or less where p is larger than MaxIO: of a
 // file of records one record, or its beginning. The end of the file is io.EOF.
 func (f *File) ReadContext(ctx context.Context, p []byte, off int64) (int, error) {
-	if err := f.check(off); err != nil {
+	if err := f.enterOpen(off); err != nil {
 		return 0, err
 	}
+	defer f.leave()
 	p = p[:min(len(p), f.MaxIO())]
 	m := wire.Msg{Type: wire.Tread, Fid: f.fid, Offset: uint64(off), Count: uint32(len(p))}
 	k := newCall(wire.Rread)
@@ -41,9 +42,10 @@ func (f *File) ReadContext(ctx context.Context, p []byte, off int64) (int, error
 // WriteContext writes p at off with one message; a record is written whole or not at all. What is larger than MaxIO is an
 // error. It returns how much the server took, which may be less without an error.
 func (f *File) WriteContext(ctx context.Context, p []byte, off int64) (int, error) {
-	if err := f.check(off); err != nil {
+	if err := f.enterOpen(off); err != nil {
 		return 0, err
 	}
+	defer f.leave()
 	if most := f.MaxIO(); len(p) > most {
 		return 0, p9ext.Errorf(p9ext.ErrTooLarge.Errno, "%w: one message carries %d bytes", p9ext.ErrTooLarge, most)
 	}
@@ -61,8 +63,8 @@ func (f *File) WriteContext(ctx context.Context, p []byte, off int64) (int, erro
 	return n, nil
 }
 
-// check returns an error unless f is open and off is an offset.
-func (f *File) check(off int64) error {
+// enterOpen is enter for a call that wants f open, and off to be an offset.
+func (f *File) enterOpen(off int64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -73,6 +75,7 @@ func (f *File) check(off int64) error {
 	case off < 0:
 		return errNegative
 	}
+	f.users++
 	return nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"github.com/clone9p/clone9p/internal/wire"
+	"github.com/clone9p/clone9p/p9ext"
+	"github.com/hugelgupf/p9/linux"
 )
 
 // An outbox has the messages that wait to be written. What many goroutines put in while one write is under way goes out with the next.
@@ -22,16 +24,21 @@ const outLimit = 256 << 10
 
 func (o *outbox) init() { o.wake = make(chan struct{}, 1) }
 
-// put appends a message, when there is room.
-func (o *outbox) put(ctx context.Context, done <-chan struct{}, d wire.Dialect, m *wire.Msg) error {
+// put appends a message to what is to be sent, when there is room.
+func (c *Conn) put(ctx context.Context, m *wire.Msg) error {
+	o := &c.out
 	for {
 		o.mu.Lock()
 		if len(o.buf) < outLimit {
-			b, err := wire.Append(o.buf, d, m)
+			b, err := wire.Append(o.buf, c.dialect, m)
+			if err != nil || len(b)-len(o.buf) > int(c.msize) {
+				o.mu.Unlock()
+				return p9ext.Errorf(linux.ENAMETOOLONG, "a name is too long: a message carries %d bytes", c.msize)
+			}
 			o.buf = b
 			o.mu.Unlock()
 			o.signal()
-			return err
+			return nil
 		}
 		if o.room == nil {
 			o.room = make(chan struct{})
@@ -42,7 +49,7 @@ func (o *outbox) put(ctx context.Context, done <-chan struct{}, d wire.Dialect, 
 		case <-room:
 		case <-ctx.Done():
 			return interrupted(ctx)
-		case <-done:
+		case <-c.done:
 			return ErrLost // the caller has a better word
 		}
 	}
