@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -58,7 +57,7 @@ func (c *Conn) Attach(ctx context.Context, a Attach) (*File, error) {
 	err := f.making(ctx, &m, k)
 	k.release()
 	if err != nil {
-		return nil, fmt.Errorf("attach: %w", err)
+		return nil, err
 	}
 	return f, nil
 }
