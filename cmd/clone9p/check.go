@@ -22,7 +22,7 @@ network namespace its interfaces would be and why, whether it could make them at
 this kernel can mount 9P, and whether a server answers.`,
 		Args: exactly(),
 	}
-	addr := addrFlag(cmd)
+	where := targetFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
 		fmt.Fprintf(w, "program\t%s\n", version())
@@ -30,7 +30,7 @@ this kernel can mount 9P, and whether a server answers.`,
 		_, tun := checkTun(tunDevice)
 		fmt.Fprintf(w, "tun\t%s\n", tun)
 		fmt.Fprintf(w, "mount\t%s\n", checkMount("/proc/filesystems"))
-		fmt.Fprintf(w, "server\t%s\n", checkServer(cmd.Context(), *addr))
+		fmt.Fprintf(w, "server\t%s\n", checkServer(cmd.Context(), where))
 		return w.Flush()
 	}
 	return cmd
@@ -86,11 +86,11 @@ func checkMount(path string) string {
 }
 
 // checkServer says whether a server answers.
-func checkServer(ctx context.Context, flag string) string {
-	c, err := connect(ctx, flag)
+func checkServer(ctx context.Context, t target) string {
+	s, err := connect(ctx, t)
 	if err != nil {
 		return sentence(err)
 	}
-	defer c.Close()
-	return "answers at " + c.addr
+	defer s.Close()
+	return fmt.Sprintf("answers at %s in %v", s.addr, s.conn.Dialect())
 }

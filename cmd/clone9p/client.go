@@ -7,10 +7,14 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/signal"
+	"os/user"
 	"path"
 	"strings"
+	"syscall"
 	"time"
 
+	"github.com/clone9p/clone9p/client"
 	"github.com/clone9p/clone9p/server/listen"
 	"github.com/hugelgupf/p9/linux"
 	"github.com/hugelgupf/p9/p9"
@@ -20,13 +24,17 @@ import (
 const (
 	dialTimeout = 10 * time.Second
 
-	// clientMessage is the largest message that the client asks for. p9.Client rounds what fits into one read or write down
-	// to a multiple of 512; ioSize stays below it, so that one call is one message.
-	clientMessage = 256 << 10
-	ioSize        = clientMessage - 4096
+	// flushTimeout is how long a command that was interrupted waits for the server to say so, and quitTimeout how long for itself: it may
+	// be writing to somebody who does not read.
+	flushTimeout = 2 * time.Second
+	quitTimeout  = 3 * time.Second
+
+	// ioSize is the most that one read or write carries; with its header it fits clientMessage.
+	ioSize        = 256 << 10
+	clientMessage = ioSize + 4096
 )
 
-// addrFlag gives a client command its flag --addr.
+// addrFlag gives a command its flag --addr.
 func addrFlag(cmd *cobra.Command) *string {
 	return cmd.Flags().String("addr", "", "`ADDR` of the server (default $CLONE9P_ADDR, else the default socket)")
 }
@@ -45,97 +53,147 @@ func serverAddr(flag string) (string, error) {
 	return flag, nil
 }
 
-// A client is an attached session with a server.
-type client struct {
-	addr string
-	conn net.Conn
-	root p9.File
+// A target says which server, and how to speak with it.
+type target struct{ addr, dialect *string }
+
+// targetFlags gives a client command the flags that a target comes from.
+func targetFlags(cmd *cobra.Command) target {
+	return target{addrFlag(cmd), cmd.Flags().String("dialect", "",
+		"speak 9P2000.L, 9P2000.u or 9P2000 and no other `DIALECT` (default the first that the server knows)")}
 }
 
-// connect dials the server and attaches. Records are off: this client does not refill short reads, so it needs no help
-// against it, which Linux's does.
-func connect(ctx context.Context, flag string) (*client, error) {
-	addr, err := serverAddr(flag)
+// dialects are what to ask the server for, in this order.
+func (t target) dialects() ([]client.Dialect, error) {
+	if *t.dialect == "" {
+		return []client.Dialect{client.P9L, client.P9u, client.P9}, nil
+	}
+	d, err := client.ParseDialect(*t.dialect)
+	if err != nil {
+		return nil, usagef("--dialect: %w", err)
+	}
+	return []client.Dialect{d}, nil
+}
+
+// A session is one with a server, attached.
+type session struct {
+	addr string
+	net  net.Conn
+	conn *client.Conn
+	root *client.File
+}
+
+// connect dials the server and attaches.
+func connect(ctx context.Context, t target) (*session, error) {
+	dialects, err := t.dialects()
+	if err != nil {
+		return nil, err
+	}
+	addr, err := serverAddr(*t.addr)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conn, err := listen.Dial(ctx, addr)
+	nc, err := listen.Dial(ctx, addr)
 	if err != nil {
 		return nil, fmt.Errorf("%w (is clone9p serve running?)", err)
 	}
-	// A server that accepts and says nothing is given up as well.
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	c := &client{addr: addr, conn: conn}
-	pc, err := p9.NewClient(conn, p9.WithMessageSize(clientMessage))
+	s := &session{addr: addr, net: nc}
+	s.conn, err = client.New(ctx, nc, client.Options{Dialects: dialects, MaxMessage: clientMessage, FlushTimeout: flushTimeout})
 	if err == nil {
-		c.root, err = pc.Attach("/?records=off")
+		if s.root, err = attach(ctx, s.conn); err != nil {
+			s.conn.Close()
+		}
 	}
-	if !stop() && err == nil {
-		err = context.DeadlineExceeded
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("it does not answer within %v", dialTimeout)
 	}
 	if err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("cannot attach to the server at %s: %w", addr, plain(err))
+		return nil, fmt.Errorf("cannot attach to the server at %s: %w", addr, err)
 	}
-	return c, nil
+	return s, nil
+}
+
+// attach asks for the root with records off: this client does not refill short reads, so it needs no help against it, which Linux's does; who
+// it is is for the connection to prove. A server that is not ours knows no such tree: its root has no name, or that of the root, and it
+// takes a user at his word.
+func attach(ctx context.Context, c *client.Conn) (root *client.File, err error) {
+	name := ""
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	for _, a := range []client.Attach{{Name: "/?records=off"}, {User: name}, {Name: "/", User: name}} {
+		root, err = c.Attach(ctx, a)
+		if err == nil || ctx.Err() != nil || c.Err() != nil || errors.Is(err, linux.EACCES) || errors.Is(err, linux.EPERM) {
+			break
+		}
+	}
+	return root, err
 }
 
 // Close ends the session; the server closes what is open in it.
-func (c *client) Close() error { return c.conn.Close() }
+func (s *session) Close() error { return s.conn.Close() }
 
-// walk returns the file at a slash-separated path, not opened. It goes a name at a time: of a walk of several that
-// fails half way 9P tells only how far it came, and p9.Client not even that.
-func (c *client) walk(name string) (p9.File, error) {
-	_, f, err := c.root.Walk(nil)
-	for n := range strings.SplitSeq(name, "/") {
-		if err != nil {
-			break
-		}
-		if n == "" || n == "." {
-			continue
-		}
-		from := f
-		_, f, err = from.Walk([]string{n})
-		from.Close()
+// walk returns the file at a slash-separated path, not opened.
+func (s *session) walk(ctx context.Context, name string) (*client.File, error) {
+	f, err := s.root.Walk(ctx, name)
+	if err == nil {
+		return f, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, plain(err))
+	if w := (*client.WalkError)(nil); errors.As(err, &w) { // it may be a directory on the way that is missing
+		err, name = w.Err, path.Join(name[:len(name)-len(strings.TrimLeft(name, "/"))], w.Path)
 	}
-	return f, nil
+	return nil, fmt.Errorf("%s: %w", name, err)
 }
 
 // open walks to a file and opens it.
-func (c *client) open(name string, flags p9.OpenFlags) (p9.File, error) {
-	f, err := c.walk(name)
+func (s *session) open(ctx context.Context, name string, flags p9.OpenFlags) (*client.File, error) {
+	f, err := s.walk(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	if _, _, err := f.Open(flags); err != nil {
+	if err := f.Open(ctx, flags); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%s: %w", name, plain(err))
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return f, nil
 }
 
-// errLost is what a broken connection is called.
-var errLost = errors.New("the connection to the server is lost")
+// hint says where the words are that belong to err: 9P2000.L carries the number of an error only.
+func (s *session) hint(err error, where string) error {
+	if s.conn.Dialect() != client.P9L {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, where)
+}
 
-// plain takes p9.Client's own words from an error: what remains is what the server said.
-func plain(err error) error {
-	if err == nil {
-		return nil
+const inTheLog = "the server's log says more"
+
+// interruptible runs f until it ends, or SIGINT or SIGTERM ends its context: the request that f waits for is taken back from the server then.
+func interruptible(ctx context.Context, f func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	signals := make(chan os.Signal, 1)
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
 	}
-	var errno linux.Errno
-	if errors.As(err, &errno) {
-		return errno
+	defer signal.Stop(signals)
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }() // ends with f; or with the process, where nobody takes its output
+	select {
+	case err := <-done:
+		return err
+	case s := <-signals:
+		signal.Stop(signals) // a second one ends us as it ends others
+		cancel()
+		select {
+		case <-done:
+		case <-time.After(quitTimeout):
+		}
+		return status(128 + int(s.(syscall.Signal)))
 	}
-	var lost p9.ConnError
-	if errors.As(err, &lost) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
-		return errLost
-	}
-	return err
 }
 
 func (a *app) lsCommand() *cobra.Command {
@@ -147,84 +205,84 @@ With -l each line has the mode, the numbers of owner and group, the length and t
 		Example: "  clone9p ls /ethfoo\n  clone9p ls -l /ethfoo/0",
 		Args:    between(0, "a PATH"),
 	}
-	addr := addrFlag(cmd)
+	where := targetFlags(cmd)
 	long := cmd.Flags().BoolP("long", "l", false, "mode, owner, group and length as well")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := connect(cmd.Context(), *addr)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
 		name := "/"
 		if len(args) > 0 {
 			name = args[0]
 		}
-		return a.ls(c, name, *long)
+		return interruptible(cmd.Context(), func(ctx context.Context) error {
+			s, err := connect(ctx, where)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			return a.ls(ctx, s, name, *long)
+		})
 	}
 	return cmd
 }
 
 // ls prints the names in a directory, or that of a file.
-func (a *app) ls(c *client, name string, long bool) error {
-	f, err := c.walk(name)
+func (a *app) ls(ctx context.Context, s *session, name string, long bool) error {
+	f, err := s.walk(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	_, _, attr, err := f.GetAttr(p9.AttrMaskAll)
+	attr, err := f.GetAttr(ctx)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, plain(err))
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	if !attr.Mode.IsDir() {
 		return a.lsLine(name, attr, long)
 	}
-	dir, err := c.open(name, p9.ReadOnly)
-	if err != nil {
-		return err
+	if err := f.Open(ctx, p9.ReadOnly); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
-	defer dir.Close()
-	var offset uint64
-	for {
-		entries, err := dir.Readdir(offset, ioSize)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, plain(err))
-		}
-		if len(entries) == 0 {
-			return nil
-		}
-		for _, e := range entries {
-			offset = e.Offset
-			if e.Name == "." || e.Name == ".." {
-				continue
+	entries, err := f.ReadDir(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	for _, e := range entries {
+		var attr client.Attr
+		switch {
+		case e.Attr != nil:
+			attr = *e.Attr
+		case long:
+			f, err := s.walk(ctx, path.Join(name, e.Name))
+			if errors.Is(err, linux.ENOENT) {
+				continue // a conversation that has ended meanwhile
 			}
-			var attr p9.Attr
-			if long {
-				f, err := c.walk(path.Join(name, e.Name))
-				if errors.Is(err, linux.ENOENT) {
-					continue // a conversation that has ended meanwhile
-				}
-				if err != nil {
-					return err
-				}
-				_, _, attr, err = f.GetAttr(p9.AttrMaskAll)
-				f.Close()
-				if err != nil {
-					continue
-				}
-			}
-			if err := a.lsLine(e.Name, attr, long); err != nil {
+			if err != nil {
 				return err
 			}
+			attr, err = f.GetAttr(ctx)
+			f.Close()
+			if err != nil {
+				continue
+			}
+		}
+		if err := a.lsLine(e.Name, attr, long); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
-func (a *app) lsLine(name string, attr p9.Attr, long bool) error {
+func (a *app) lsLine(name string, attr client.Attr, long bool) error {
 	if !long {
 		_, err := fmt.Fprintln(a.stdout, name)
 		return err
 	}
-	_, err := fmt.Fprintf(a.stdout, "%v %5d %5d %8d %s\n", attr.Mode.OSMode(), attr.UID, attr.GID, attr.Size, name)
+	who := func(id uint32, name string) string {
+		if id == client.NoUID && name != "" { // plain 9P2000 has no numbers
+			return name
+		}
+		return fmt.Sprint(id)
+	}
+	_, err := fmt.Fprintf(a.stdout, "%v %5s %5s %8d %s\n", attr.Mode.OSMode(), who(attr.UID, attr.User), who(attr.GID, attr.Group), attr.Size, name)
 	return err
 }
 
@@ -237,44 +295,46 @@ of at most that many bytes instead: of a file of records, such as ethfoo/N/rx, t
 		Example: "  clone9p read /devices\n  clone9p read -n 2000 /ethfoo/0/rx | od -A d -t x1",
 		Args:    exactly("a PATH"),
 	}
-	addr := addrFlag(cmd)
+	where := targetFlags(cmd)
 	n := cmd.Flags().IntP("bytes", "n", 0, "do one read of at most `BYTES` bytes")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		once := cmd.Flags().Changed("bytes")
 		if once && (*n < 1 || *n > ioSize) {
 			return usagef("-n %d: one read has 1 to %d bytes", *n, ioSize)
 		}
-		c, err := connect(cmd.Context(), *addr)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		f, err := c.open(args[0], p9.ReadOnly)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		size := ioSize
-		if once {
-			size = *n
-		}
-		buf := make([]byte, size)
-		for off := int64(0); ; {
-			n, err := f.ReadAt(buf, off)
-			if err == io.EOF { // and nothing that wraps it: p9.Client does so with a connection's end
-				return nil
-			}
+		return interruptible(cmd.Context(), func(ctx context.Context) error {
+			s, err := connect(ctx, where)
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], plain(err))
-			}
-			off += int64(n)
-			if _, err := a.stdout.Write(buf[:n]); err != nil {
 				return err
 			}
-			if once {
-				return nil
+			defer s.Close()
+			f, err := s.open(ctx, args[0], p9.ReadOnly)
+			if err != nil {
+				return err
 			}
-		}
+			defer f.Close()
+			size := ioSize
+			if once {
+				size = *n
+			}
+			buf := make([]byte, size)
+			for off := int64(0); ; {
+				n, err := f.ReadContext(ctx, buf, off)
+				if err == io.EOF {
+					return nil
+				}
+				if err != nil {
+					return fmt.Errorf("%s: %w", args[0], err)
+				}
+				off += int64(n)
+				if _, err := a.stdout.Write(buf[:n]); err != nil {
+					return err
+				}
+				if once {
+					return nil
+				}
+			}
+		})
 	}
 	return cmd
 }
@@ -288,55 +348,95 @@ Nothing is added: a frame written to ethfoo/N/tx goes out as it is, and a messag
 		Example: "  clone9p write /ethfoo/0/ctl up\n  printf 'add 10.9.0.1/24\\nup\\n' | clone9p write /ethfoo/0/ctl",
 		Args:    between(1, "a PATH", "a TEXT"),
 	}
-	addr := addrFlag(cmd)
+	where := targetFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := connect(cmd.Context(), *addr)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		f, err := c.open(args[0], p9.WriteOnly)
-		if err != nil {
-			return err
-		}
-		var off int64
-		write := func(p []byte) error {
-			n, err := f.WriteAt(p, off)
-			off += int64(n)
-			if err == nil && n < len(p) {
-				err = io.ErrShortWrite
-			}
-			if err = plain(err); errors.Is(err, linux.EINVAL) && path.Base(args[0]) == "ctl" {
-				// 9P2000.L carries the number of an error and not its words, which name the bad message.
-				dev, _, _ := strings.Cut(strings.TrimLeft(args[0], "/"), "/")
-				return fmt.Errorf("%s: %w (clone9p read /%s/help lists its messages)", args[0], err, dev)
-			}
+		return interruptible(cmd.Context(), func(ctx context.Context) error {
+			s, err := connect(ctx, where)
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
+				return err
 			}
-			return nil
-		}
-		if len(args) > 1 {
-			err = write([]byte(args[1]))
-		} else {
-			buf := make([]byte, ioSize)
-			for err == nil {
-				var n int
-				if n, err = a.stdin.Read(buf); n > 0 {
-					if e := write(buf[:n]); e != nil {
-						err = e
-					}
-				}
-			}
-			if err == io.EOF {
-				err = nil
-			}
-		}
-		// Rclunk follows what the close does; its error would be that of the last write.
-		if e := f.Close(); err == nil && e != nil {
-			err = fmt.Errorf("%s: %w", args[0], plain(e))
-		}
-		return err
+			defer s.Close()
+			return a.write(ctx, s, args[0], args[1:])
+		})
 	}
 	return cmd
+}
+
+// write writes the text, or else what comes from standard input.
+func (a *app) write(ctx context.Context, s *session, name string, text []string) error {
+	f, err := s.open(ctx, name, p9.WriteOnly)
+	if err != nil {
+		return err
+	}
+	var off int64
+	write := func(p []byte) error {
+		n, err := f.WriteContext(ctx, p, off)
+		off += int64(n)
+		if err == nil && n < len(p) {
+			err = io.ErrShortWrite
+		}
+		if errors.Is(err, linux.EINVAL) && path.Base(name) == "ctl" {
+			dev, _, _ := strings.Cut(strings.TrimLeft(name, "/"), "/")
+			err = s.hint(err, fmt.Sprintf("clone9p read /%s/help lists its messages", dev))
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
+	}
+	if len(text) > 0 {
+		err = write([]byte(text[0]))
+	} else {
+		err = pieces(ctx, a.stdin, min(ioSize, f.MaxIO()), write)
+	}
+	// Rclunk follows what the close does; its error would be that of the last write.
+	if e := f.Close(); err == nil && e != nil {
+		err = fmt.Errorf("%s: %w", name, e)
+	}
+	return err
+}
+
+// pieces hands to each what every single Read of r gives, size bytes at most, until its end, or an error, or the end of ctx: a Read that
+// waits then ends with its input or with the process.
+func pieces(ctx context.Context, r io.Reader, size int, each func(p []byte) error) error {
+	type piece struct {
+		p   []byte
+		err error
+	}
+	read := make(chan piece)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // ends with the input or with ctx
+		bufs := [2][]byte{make([]byte, size), make([]byte, size)} // one is filled while the other is used
+		for {
+			n, err := r.Read(bufs[0])
+			select {
+			case read <- piece{bufs[0][:n], err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+			bufs[0], bufs[1] = bufs[1], bufs[0]
+		}
+	}()
+	for {
+		select {
+		case p := <-read:
+			if len(p.p) > 0 {
+				if err := each(p.p); err != nil {
+					return err
+				}
+			}
+			if p.err == io.EOF {
+				return nil
+			}
+			if p.err != nil {
+				return p.err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }

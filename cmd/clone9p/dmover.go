@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/clone9p/clone9p/client"
 	"github.com/clone9p/clone9p/clonefs"
 	"github.com/hugelgupf/p9/linux"
 	"github.com/hugelgupf/p9/p9"
@@ -50,29 +51,33 @@ longer than SRC: what is there is written over, and nothing is cut off. Where th
 		Example: "  clone9p dmover copy images/base.img images/vm1.img",
 		Args:    exactly("a file SRC", "a file DST"),
 	}
-	addr := addrFlag(cmd)
+	where := targetFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		m, err := a.newMover(cmd.Context(), *addr, "copy")
-		if err != nil {
-			return err
-		}
-		defer m.client.Close()
-		if err := m.say("bind in0 " + clonefs.Quote(args[0])); err != nil {
-			return fmt.Errorf("%s: %w", args[0], err)
-		}
-		if err := m.say("bind out " + clonefs.Quote(args[1]) + " create"); err != nil {
-			return fmt.Errorf("%s: %w", args[1], err)
-		}
-		n, err := m.size()
-		if err != nil {
-			return fmt.Errorf("%s: %w", args[0], err)
-		}
-		if _, err := m.ask(args[1], n, fmt.Sprintf("in=in0:0:%d out=out:0:%d", n, n)); err != nil {
-			return fmt.Errorf("%s: %w", args[1], err)
-		}
-		return nil
+		return interruptible(cmd.Context(), func(ctx context.Context) error { return a.dmoverCopy(ctx, where, args[0], args[1]) })
 	}
 	return cmd
+}
+
+func (a *app) dmoverCopy(ctx context.Context, t target, src, dst string) error {
+	m, err := a.newMover(ctx, t, "copy")
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if err := m.say(ctx, "bind in0 "+clonefs.Quote(src)); err != nil {
+		return fmt.Errorf("%s: %w", src, err)
+	}
+	if err := m.say(ctx, "bind out "+clonefs.Quote(dst)+" create"); err != nil {
+		return fmt.Errorf("%s: %w", dst, err)
+	}
+	n, err := m.size(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", src, err)
+	}
+	if _, err := m.ask(ctx, dst, n, fmt.Sprintf("in=in0:0:%d out=out:0:%d", n, n)); err != nil {
+		return fmt.Errorf("%s: %w", dst, err)
+	}
+	return nil
 }
 
 func (a *app) dmoverSumCommand() *cobra.Command {
@@ -94,37 +99,41 @@ the digits, two blanks, the name. ALGO is crc32c, crc32, crc64, sha256, sha512 o
 			return nil
 		},
 	}
-	addr := addrFlag(cmd)
+	where := targetFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		m, err := a.newMover(cmd.Context(), *addr, sums[args[0]])
-		if err != nil {
-			return err
-		}
-		defer m.client.Close()
-		failed := false
-		for _, name := range args[1:] {
-			sum, err := m.sum(name)
-			if errors.Is(err, errLost) {
-				return err
-			}
-			if err != nil { // the others may be right
-				fmt.Fprintf(a.stderr, "clone9p: %s: %s\n", name, sentence(err))
-				failed = true
-				continue
-			}
-			if strings.Contains(args[0], "crc") {
-				sum = backwards(sum)
-			}
-			if _, err := fmt.Fprintf(a.stdout, "%s  %s\n", sum, name); err != nil {
-				return err
-			}
-		}
-		if failed {
-			return status(1)
-		}
-		return nil
+		return interruptible(cmd.Context(), func(ctx context.Context) error { return a.dmoverSum(ctx, where, args[0], args[1:]) })
 	}
 	return cmd
+}
+
+func (a *app) dmoverSum(ctx context.Context, t target, algo string, names []string) error {
+	m, err := a.newMover(ctx, t, sums[algo])
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	failed := false
+	for _, name := range names {
+		sum, err := m.sum(ctx, name)
+		if errors.Is(err, client.ErrLost) || ctx.Err() != nil {
+			return err
+		}
+		if err != nil { // the others may be right
+			fmt.Fprintf(a.stderr, "clone9p: %s: %s\n", name, sentence(err))
+			failed = true
+			continue
+		}
+		if strings.Contains(algo, "crc") {
+			sum = backwards(sum)
+		}
+		if _, err := fmt.Fprintf(a.stdout, "%s  %s\n", sum, name); err != nil {
+			return err
+		}
+	}
+	if failed {
+		return status(1)
+	}
+	return nil
 }
 
 // backwards turns the bytes of a number in memory order, in hexadecimal, into its digits.
@@ -139,63 +148,61 @@ func backwards(s string) string {
 // A mover is a session of the server's device dmover.
 type mover struct {
 	*app
-	client *client
+	*session
 	dir    string
-	ctl    p9.File
-	rx, tx p9.File
+	ctl    *client.File
+	rx, tx *client.File
 	id     int
 }
 
 // newMover begins a session for one function. It goes with the connection.
-func (a *app) newMover(ctx context.Context, addr, function string) (*mover, error) {
-	c, err := connect(ctx, addr)
+func (a *app) newMover(ctx context.Context, t target, function string) (*mover, error) {
+	s, err := connect(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	m := &mover{app: a, client: c}
-	if err := m.open(function); err != nil {
-		c.Close()
+	m := &mover{app: a, session: s}
+	if err := m.begin(ctx, function); err != nil {
+		s.Close()
 		return nil, err
 	}
 	return m, nil
 }
 
-func (m *mover) open(function string) (err error) {
-	m.ctl, err = m.client.open("/dmover/clone", p9.ReadWrite)
+func (m *mover) begin(ctx context.Context, function string) (err error) {
+	m.ctl, err = m.open(ctx, "/dmover/clone", p9.ReadWrite)
 	if errors.Is(err, linux.ENOENT) {
 		return errors.New("the server has no device dmover; clone9p ls shows which it has")
 	}
 	if err != nil {
-		return fmt.Errorf("%w (the server's log says more)", err)
+		return m.hint(err, inTheLog)
 	}
-	n, err := readLine(m.ctl)
+	n, err := readLine(ctx, m.ctl)
 	if err != nil {
 		return fmt.Errorf("/dmover/clone: %w", err)
 	}
 	m.dir = "/dmover/" + n
-	if m.rx, err = m.client.open(m.dir+"/rx", p9.ReadOnly); err != nil {
+	if m.rx, err = m.open(ctx, m.dir+"/rx", p9.ReadOnly); err != nil {
 		return err
 	}
-	if m.tx, err = m.client.open(m.dir+"/tx", p9.WriteOnly); err != nil {
+	if m.tx, err = m.open(ctx, m.dir+"/tx", p9.WriteOnly); err != nil {
 		return err
 	}
-	return m.say("func " + function)
+	return m.say(ctx, "func "+function)
 }
 
 // say sends a control message.
-func (m *mover) say(text string) error {
-	if _, err := m.ctl.WriteAt([]byte(text), 0); err != nil {
-		if err = plain(err); errors.Is(err, linux.EPERM) {
-			return fmt.Errorf("%w: does the server export a directory (--dmover-root)?", err)
-		}
-		return err
+func (m *mover) say(ctx context.Context, text string) error {
+	_, err := m.ctl.WriteContext(ctx, []byte(text), 0)
+	if errors.Is(err, linux.EPERM) {
+		return fmt.Errorf("%w: does the server export a directory (--dmover-root)?", err)
 	}
-	return nil
+	return err
 }
 
 // size is how many bytes in0 has, which is bound: status has the line in0 file PATH OFF SIZE.
-func (m *mover) size() (int64, error) {
-	line, err := m.status("in0 file ")
+func (m *mover) size(ctx context.Context) (int64, error) {
+	line, err := m.status(ctx, "in0 file ")
 	if err != nil {
 		return 0, err
 	}
@@ -207,16 +214,16 @@ func (m *mover) size() (int64, error) {
 }
 
 // status returns what stands behind prefix in status, "" when no line begins so.
-func (m *mover) status(prefix string) (string, error) {
-	f, err := m.client.open(m.dir+"/status", p9.ReadOnly)
+func (m *mover) status(ctx context.Context, prefix string) (string, error) {
+	f, err := m.open(ctx, m.dir+"/status", p9.ReadOnly)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	buf := make([]byte, ioSize)
-	n, err := f.ReadAt(buf, 0)
+	n, err := f.ReadContext(ctx, buf, 0)
 	if err != nil && err != io.EOF {
-		return "", plain(err)
+		return "", err
 	}
 	for line := range strings.Lines(string(buf[:n])) {
 		if rest, ok := strings.CutPrefix(line, prefix); ok {
@@ -227,15 +234,15 @@ func (m *mover) status(prefix string) (string, error) {
 }
 
 // sum returns the checksum of a file, in memory order.
-func (m *mover) sum(name string) (string, error) {
-	if err := m.say("bind in0 " + clonefs.Quote(name)); err != nil {
+func (m *mover) sum(ctx context.Context, name string) (string, error) {
+	if err := m.say(ctx, "bind in0 "+clonefs.Quote(name)); err != nil {
 		return "", err
 	}
-	n, err := m.size()
+	n, err := m.size(ctx)
 	if err != nil {
 		return "", err
 	}
-	answer, err := m.ask(name, n, fmt.Sprintf("in=in0:0:%d", n))
+	answer, err := m.ask(ctx, name, n, fmt.Sprintf("in=in0:0:%d", n))
 	if err != nil {
 		return "", err
 	}
@@ -248,21 +255,21 @@ func (m *mover) sum(name string) (string, error) {
 }
 
 // request sends one and returns its response, without the id.
-func (m *mover) request(id int, text string) (string, error) {
-	if _, err := m.tx.WriteAt(fmt.Appendf(nil, "%d %s\n", id, text), 0); err != nil {
-		return "", plain(err)
+func (m *mover) request(ctx context.Context, id int, text string) (string, error) {
+	if _, err := m.tx.WriteContext(ctx, fmt.Appendf(nil, "%d %s\n", id, text), 0); err != nil {
+		return "", err
 	}
 	buf := make([]byte, 4096)
-	n, err := m.rx.ReadAt(buf, 0)
+	n, err := m.rx.ReadContext(ctx, buf, 0)
 	if err != nil && err != io.EOF {
-		return "", plain(err)
+		return "", err
 	}
 	answer := strings.TrimSuffix(string(buf[:n]), "\n")
 	return strings.TrimPrefix(answer, strconv.Itoa(id)+" "), nil
 }
 
 // ask sends a request that may take its time, shows how far it is, and returns its response.
-func (m *mover) ask(what string, total int64, text string) (string, error) {
+func (m *mover) ask(ctx context.Context, what string, total int64, text string) (string, error) {
 	type result struct {
 		answer string
 		err    error
@@ -270,8 +277,8 @@ func (m *mover) ask(what string, total int64, text string) (string, error) {
 	done := make(chan result, 1)
 	m.id++
 	id := m.id
-	go func() { // ends with the answer, or with the connection
-		answer, err := m.request(id, text)
+	go func() { // ends with the answer, or with ctx
+		answer, err := m.request(ctx, id, text)
 		done <- result{answer, err}
 	}()
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -283,7 +290,7 @@ func (m *mover) ask(what string, total int64, text string) (string, error) {
 		defer bar.Clear()
 		show = func() {
 			var n int64
-			if line, err := m.status(fmt.Sprintf("request %d ", m.id)); err == nil {
+			if line, err := m.status(ctx, fmt.Sprintf("request %d ", m.id)); err == nil {
 				if _, err := fmt.Sscan(line, &n); err == nil {
 					bar.Set64(n)
 				}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/clone9p/clone9p/client"
 	"github.com/clone9p/clone9p/clonefs"
 	"github.com/hugelgupf/p9/linux"
 	"github.com/hugelgupf/p9/p9"
@@ -47,19 +48,19 @@ On a terminal all keys go to CMD. After a newline ~. ends a session whose server
 			return nil
 		},
 	}
-	addr := addrFlag(cmd)
+	where := targetFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		argv := args
 		if dash := cmd.ArgsLenAtDash(); dash != 0 && len(args) > 0 {
-			if *addr != "" {
+			if *where.addr != "" {
 				return usagef("--addr and the argument %q are two addresses: one will do", args[0])
 			}
-			*addr, argv = args[0], args[1:]
+			*where.addr, argv = args[0], args[1:]
 		}
 		if len(argv) == 0 {
 			argv = []string{"sh", "-c", loginShell}
 		}
-		return a.shell(cmd.Context(), *addr, argv)
+		return a.shell(cmd.Context(), where, argv)
 	}
 	return cmd
 }
@@ -67,14 +68,14 @@ On a terminal all keys go to CMD. After a newline ~. ends a session whose server
 // errLeft ends a session because its user wants to.
 var errLeft = errors.New("you have left by ~ and a dot")
 
-func (a *app) shell(ctx context.Context, addr string, argv []string) error {
-	c, err := connect(ctx, addr)
+func (a *app) shell(ctx context.Context, t target, argv []string) error {
+	c, err := connect(ctx, t)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	s := &shellSession{app: a, client: c}
-	if err := s.open(argv); err != nil {
+	s := &shellSession{app: a, session: c}
+	if err := s.begin(ctx, argv); err != nil {
 		return err
 	}
 	restore, err := s.takeTerminal()
@@ -83,8 +84,8 @@ func (a *app) shell(ctx context.Context, addr string, argv []string) error {
 	}
 	defer restore()
 	end := make(chan error, 1)
-	s.goDo(restore, func() { end <- s.show() }) // ends with the command, or the connection, which is closed at the latest when we return
-	s.goDo(restore, func() { s.typeIn(end) })   // ends with the input, or with the process
+	s.goDo(restore, func() { end <- s.show(ctx) }) // ends with the command, or the connection, which is closed at the latest when we return
+	s.goDo(restore, func() { s.typeIn(ctx, end) }) // ends with the input, or with the process
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGWINCH)
 	defer signal.Stop(signals)
@@ -92,7 +93,7 @@ func (a *app) shell(ctx context.Context, addr string, argv []string) error {
 		select {
 		case sig := <-signals:
 			if sig == syscall.SIGWINCH {
-				s.resize()
+				s.resize(ctx)
 				continue
 			}
 			return status(128 + int(sig.(syscall.Signal)))
@@ -101,7 +102,7 @@ func (a *app) shell(ctx context.Context, addr string, argv []string) error {
 				restore() // the sentence begins a line
 				return err
 			}
-			return s.status()
+			return s.status(ctx)
 		}
 	}
 }
@@ -109,39 +110,39 @@ func (a *app) shell(ctx context.Context, addr string, argv []string) error {
 // A shellSession is a terminal of the server's and this one.
 type shellSession struct {
 	*app
-	client *client
+	*session
 	dir    string // of the conversation
-	rx, tx p9.File
-	size   p9.File // winsize
+	rx, tx *client.File
+	size   *client.File // winsize
 	tty    *os.File
 }
 
-// open begins a conversation and starts the command. What it opens goes with the connection.
-func (s *shellSession) open(argv []string) error {
-	clone, err := s.client.open("/pty/clone", p9.ReadWrite)
+// begin begins a conversation and starts the command. What it opens goes with the connection.
+func (s *shellSession) begin(ctx context.Context, argv []string) error {
+	clone, err := s.open(ctx, "/pty/clone", p9.ReadWrite)
 	if errors.Is(err, linux.ENOENT) {
 		return errors.New("the server has no device pty; clone9p ls shows which it has")
 	}
 	if err != nil {
-		return fmt.Errorf("%w (the server's log says more)", err)
+		return s.hint(err, inTheLog)
 	}
-	n, err := readLine(clone)
+	n, err := readLine(ctx, clone)
 	if err != nil {
 		return fmt.Errorf("/pty/clone: %w", err)
 	}
 	s.dir = "/pty/" + n
-	if s.rx, err = s.client.open(s.dir+"/rx", p9.ReadOnly); err != nil {
+	if s.rx, err = s.open(ctx, s.dir+"/rx", p9.ReadOnly); err != nil {
 		return err
 	}
-	if s.tx, err = s.client.open(s.dir+"/tx", p9.WriteOnly); err != nil {
+	if s.tx, err = s.open(ctx, s.dir+"/tx", p9.WriteOnly); err != nil {
 		return err
 	}
-	if s.size, err = s.client.open(s.dir+"/winsize", p9.ReadWrite); err != nil {
+	if s.size, err = s.open(ctx, s.dir+"/winsize", p9.ReadWrite); err != nil {
 		return err
 	}
 	if f, ok := s.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		s.tty = f
-		s.resize()
+		s.resize(ctx)
 	}
 	words := []string{"exec"}
 	if kind := os.Getenv("TERM"); s.tty != nil && kind != "" {
@@ -150,11 +151,11 @@ func (s *shellSession) open(argv []string) error {
 	for _, w := range argv {
 		words = append(words, clonefs.Quote(w))
 	}
-	if _, err := clone.WriteAt([]byte(strings.Join(words, " ")), 0); err != nil {
+	if _, err := clone.WriteContext(ctx, []byte(strings.Join(words, " ")), 0); err != nil {
 		if errors.Is(err, linux.EPERM) {
 			return fmt.Errorf("the server does not let you run commands: it wants --pty-exec with your name, and to know for sure who you are")
 		}
-		return fmt.Errorf("cannot run %s: %w (the server's log says more)", argv[0], plain(err))
+		return fmt.Errorf("cannot run %s: %w", argv[0], s.hint(err, inTheLog))
 	}
 	return nil
 }
@@ -187,37 +188,35 @@ func (s *shellSession) goDo(restore func(), f func()) {
 }
 
 // resize tells the server how large the window is.
-func (s *shellSession) resize() {
+func (s *shellSession) resize(ctx context.Context) {
 	if s.tty == nil {
 		return
 	}
 	if size, err := unix.IoctlGetWinsize(int(s.tty.Fd()), unix.TIOCGWINSZ); err == nil && size.Row > 0 && size.Col > 0 {
-		_, _ = s.size.WriteAt(fmt.Appendf(nil, "%d %d", size.Row, size.Col), 0) // a connection that is lost is noticed by show
+		_, _ = s.size.WriteContext(ctx, fmt.Appendf(nil, "%d %d", size.Row, size.Col), 0) // a connection that is lost is noticed by show
 	}
 }
 
 // show copies what the command prints, to its end.
-func (s *shellSession) show() error {
+func (s *shellSession) show(ctx context.Context) error {
 	buf := make([]byte, ioSize)
 	for {
-		n, err := s.rx.ReadAt(buf, 0)
-		if n > 0 {
-			if _, err := s.stdout.Write(buf[:n]); err != nil {
-				return err
-			}
-		}
-		if err == io.EOF || err == nil && n == 0 {
+		n, err := s.rx.ReadContext(ctx, buf, 0)
+		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
-			return plain(err)
+			return err
+		}
+		if _, err := s.stdout.Write(buf[:n]); err != nil {
+			return err
 		}
 	}
 }
 
 // typeIn copies what is typed. The end of an input that is no terminal is the command's end of input.
-func (s *shellSession) typeIn(end chan<- error) {
-	w := newTyped(s.tx)
+func (s *shellSession) typeIn(ctx context.Context, end chan<- error) {
+	w := newTyped(ctx, s.tx)
 	var esc escape
 	buf := make([]byte, 4096)
 	for {
@@ -237,17 +236,17 @@ func (s *shellSession) typeIn(end chan<- error) {
 	}
 	w.close()
 	if s.tty == nil {
-		if ctl, err := s.client.open(s.dir+"/ctl", p9.WriteOnly); err == nil {
-			_, _ = ctl.WriteAt([]byte("eof"), 0) // refused where the command has made the terminal raw: it knows no end then
+		if ctl, err := s.open(ctx, s.dir+"/ctl", p9.WriteOnly); err == nil {
+			_, _ = ctl.WriteContext(ctx, []byte("eof"), 0) // refused where the command has made the terminal raw: it knows no end then
 			ctl.Close()
 		}
 	}
 }
 
 // status waits for what the command's end was; its output may end a moment before.
-func (s *shellSession) status() error {
+func (s *shellSession) status(ctx context.Context) error {
 	for end := time.Now().Add(dialTimeout); ; time.Sleep(10 * time.Millisecond) {
-		st, err := s.ended()
+		st, err := s.ended(ctx)
 		if err != nil {
 			return err
 		}
@@ -264,16 +263,16 @@ func (s *shellSession) status() error {
 }
 
 // ended returns the command's exit status, -1 while it runs.
-func (s *shellSession) ended() (int, error) {
-	f, err := s.client.open(s.dir+"/status", p9.ReadOnly)
+func (s *shellSession) ended(ctx context.Context) (int, error) {
+	f, err := s.open(ctx, s.dir+"/status", p9.ReadOnly)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
 	buf := make([]byte, 4096)
-	n, err := f.ReadAt(buf, 0)
+	n, err := f.ReadContext(ctx, buf, 0)
 	if err != nil && err != io.EOF {
-		return 0, plain(err)
+		return 0, err
 	}
 	return exitStatus(string(buf[:n])), nil
 }
@@ -339,10 +338,10 @@ type typed struct {
 }
 
 // newTyped returns one that writes to f, until it is closed or a write fails.
-func newTyped(f p9.File) *typed {
+func newTyped(ctx context.Context, f *client.File) *typed {
 	t := &typed{done: make(chan struct{})}
 	t.change.L = &t.mu
-	go t.copy(f)
+	go t.copy(ctx, f)
 	return t
 }
 
@@ -366,7 +365,7 @@ func (t *typed) close() {
 	<-t.done
 }
 
-func (t *typed) copy(f p9.File) {
+func (t *typed) copy(ctx context.Context, f *client.File) {
 	defer close(t.done)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -377,9 +376,9 @@ func (t *typed) copy(f p9.File) {
 		if len(t.held) == 0 {
 			return
 		}
-		p := t.held[:min(len(t.held), ioSize)]
+		p := t.held[:min(len(t.held), f.MaxIO())]
 		t.mu.Unlock()
-		n, err := f.WriteAt(p, 0)
+		n, err := f.WriteContext(ctx, p, 0)
 		t.mu.Lock()
 		if err != nil { // the connection is lost, or the command gone: show hears of it
 			t.closed, t.held = true, nil

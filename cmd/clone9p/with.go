@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/clone9p/clone9p/client"
 	"github.com/clone9p/clone9p/cmd/clone9p/internal/private"
 	"github.com/clone9p/clone9p/server/listen"
 	"github.com/hugelgupf/p9/linux"
@@ -60,60 +62,59 @@ takes a unix socket as address, and being the server's user or root.`,
 			return nil
 		},
 	}
-	addr := addrFlag(cmd)
+	where := targetFlags(cmd)
 	enter := cmd.Flags().Bool("enter", false, "run CMD inside the server's network namespace")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.with(cmd, *addr, args[0], args[1:], *enter)
+		return a.with(cmd.Context(), where, args[0], args[1:], *enter)
 	}
 	return cmd
 }
 
-func (a *app) with(cobra *cobra.Command, addr, dev string, argv []string, enter bool) error {
+func (a *app) with(ctx context.Context, t target, dev string, argv []string, enter bool) error {
 	run := exec.Command(argv[0], argv[1:]...)
 	if run.Err != nil {
 		return a.unrunnable(argv[0], run.Err)
 	}
-	c, err := connect(cobra.Context(), addr)
+	s, err := connect(ctx, t)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer s.Close()
 	dev = path.Join("/", dev)
-	clone, err := c.open(dev+"/clone", p9.ReadWrite)
+	clone, err := s.open(ctx, dev+"/clone", p9.ReadWrite)
 	if errors.Is(err, linux.ENOENT) {
 		return fmt.Errorf("the server has no device %s; clone9p ls shows which it has", strings.TrimPrefix(dev, "/"))
 	}
 	if err != nil {
-		// 9P2000.L carries a number and no words; the server's log has them.
-		return fmt.Errorf("%w (the server's log says more)", err)
+		return s.hint(err, inTheLog)
 	}
 	// The reply to the clunk follows the driver's Close: after with nothing is left of the conversation.
 	defer clone.Close()
-	n, err := readLine(clone)
+	n, err := readLine(ctx, clone)
 	if err != nil {
 		return fmt.Errorf("%s/clone: %w", dev, err)
 	}
 	dir := dev + "/" + n
 
 	run.Stdin, run.Stdout, run.Stderr = a.stdin, a.stdout, a.stderr
-	run.Env = append(os.Environ(), "CLONE_N="+n, "CLONE_DEV="+dir, "CLONE9P_ADDR="+c.addr)
-	if f, err := c.open(dir+"/ifname", p9.ReadOnly); err == nil {
-		if name, err := readLine(f); err == nil {
+	run.Env = append(os.Environ(), "CLONE_N="+n, "CLONE_DEV="+dir, "CLONE9P_ADDR="+s.addr)
+	if f, err := s.open(ctx, dir+"/ifname", p9.ReadOnly); err == nil {
+		if name, err := readLine(ctx, f); err == nil {
 			run.Env = append(run.Env, "CLONE_IFNAME="+name)
 		}
 		f.Close()
 	}
 
 	signals := make(chan os.Signal, 16)
-	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2} {
-		if !signal.Ignored(s) { // nohup is to mean what it says, to the command too
-			signal.Notify(signals, s)
+	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2} {
+		if !signal.Ignored(sig) { // nohup is to mean what it says, to the command too
+			signal.Notify(signals, sig)
 		}
 	}
 	defer signal.Stop(signals)
 
 	if enter {
-		pid, err := listen.ServerPID(c.conn)
+		pid, err := listen.ServerPID(s.net)
 		if err != nil {
 			return fmt.Errorf("--enter: %w", err)
 		}
@@ -128,9 +129,9 @@ func (a *app) with(cobra *cobra.Command, addr, dev string, argv []string, enter 
 	go func() { ended <- run.Wait() }() // ends with the command, which we wait for
 	for {
 		select {
-		case s := <-signals:
-			if !fromTerminal(s) {
-				_ = run.Process.Signal(s) // it may be gone already
+		case sig := <-signals:
+			if !fromTerminal(sig) {
+				_ = run.Process.Signal(sig) // it may be gone already
 			}
 		case err := <-ended:
 			var exit *exec.ExitError
@@ -176,11 +177,11 @@ func fromTerminal(s os.Signal) bool {
 }
 
 // readLine returns the first line of a text file of the server.
-func readLine(f p9.File) (string, error) {
+func readLine(ctx context.Context, f *client.File) (string, error) {
 	buf := make([]byte, 4096)
-	n, err := f.ReadAt(buf, 0)
+	n, err := f.ReadContext(ctx, buf, 0)
 	if err != nil && err != io.EOF {
-		return "", plain(err)
+		return "", err
 	}
 	line, _, _ := strings.Cut(string(buf[:n]), "\n")
 	if line == "" {
