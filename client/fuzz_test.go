@@ -29,6 +29,14 @@ func FuzzServer(f *testing.F) {
 	f.Add(uint8(2), reply(wire.P9L, wire.Msg{Type: wire.Rattach, Qid: dir}, wire.Msg{Type: wire.Rwalk, Nwqid: 1}, wire.Msg{Type: wire.Rlopen}))
 	f.Add(uint8(1), reply(wire.P9u, wire.Msg{Type: wire.Rattach, Qid: dir}, wire.Msg{Type: wire.Rerror, Ename: []byte("no"), Errno: 2}))
 	f.Add(uint8(0), reply(wire.P9, wire.Msg{Type: wire.Rattach, Qid: dir}, wire.Msg{Type: wire.Rwalk}, wire.Msg{Type: wire.Rstat}))
+	opened := []wire.Msg{{Type: wire.Rattach, Qid: dir}, {Type: wire.Rwalk, Nwqid: 1}}
+	lib := append(opened, wire.Msg{Type: wire.Rlopen}, wire.Msg{Type: wire.Rreaddir}, wire.Msg{Type: wire.Rread, Data: []byte("x")}, wire.Msg{Type: wire.Rgetattr},
+		wire.Msg{Type: wire.Rstatfs}, wire.Msg{Type: wire.Rsetattr}, wire.Msg{Type: wire.Rwrite, Count: 1 << 31}, wire.Msg{Type: wire.Rclunk})
+	f.Add(uint8(2), reply(wire.P9L, lib...))
+	lib = append(opened, wire.Msg{Type: wire.Ropen}, wire.Msg{Type: wire.Rread}, wire.Msg{Type: wire.Rread, Data: []byte("x")}, wire.Msg{Type: wire.Rstat},
+		wire.Msg{Type: wire.Rwstat}, wire.Msg{Type: wire.Rwrite, Count: 1}, wire.Msg{Type: wire.Rclunk})
+	f.Add(uint8(1), reply(wire.P9u, lib...))
+	f.Add(uint8(0), reply(wire.P9, lib...))
 	f.Fuzz(func(t *testing.T, d uint8, data []byte) {
 		a, b := net.Pipe()
 		dialect := client.Dialect(d % 3)
@@ -59,13 +67,19 @@ func FuzzServer(f *testing.F) {
 			return
 		}
 		defer root.Close()
-		x, err := root.OpenFile(t.Context(), "x", p9.ReadOnly)
+		x, err := root.OpenFile(t.Context(), "x", p9.ReadWrite)
 		if err != nil {
 			return
 		}
 		x.ReadDir(t.Context())
 		x.Read(make([]byte, 10))
 		x.GetAttr(t.Context())
+		x.StatFS(t.Context())
+		x.SetAttr(t.Context(), client.SetSize, client.Attr{})
+		if n, err := x.Write([]byte("record")); n < 0 || n > 6 || n < 6 && err == nil {
+			t.Errorf("wrote %d of 6 bytes, %v", n, err)
+		}
+		root.Walk(t.Context(), "a/b/c")
 		x.Close()
 	})
 }
