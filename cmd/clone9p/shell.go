@@ -83,26 +83,28 @@ func (a *app) shell(ctx context.Context, t target, argv []string) error {
 		return err
 	}
 	defer restore()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	end := make(chan error, 1)
 	s.goDo(restore, func() { end <- s.show(ctx) }) // ends with the command, or the connection, which is closed at the latest when we return
 	s.goDo(restore, func() { s.typeIn(ctx, end) }) // ends with the input, or with the process
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGWINCH)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT)
 	defer signal.Stop(signals)
-	for {
+	s.goDo(restore, func() { s.follow(ctx) })
+	over := make(chan error, 1)
+	for { // waits for no answer of the server's, so that one that gives none can be left
 		select {
 		case sig := <-signals:
-			if sig == syscall.SIGWINCH {
-				s.resize(ctx)
-				continue
-			}
 			return status(128 + int(sig.(syscall.Signal)))
 		case err := <-end:
 			if err != nil {
 				restore() // the sentence begins a line
 				return err
 			}
-			return s.status(ctx)
+			s.goDo(restore, func() { over <- s.status(ctx) }) // ends with ctx at the latest
+		case err := <-over:
+			return err
 		}
 	}
 }
@@ -185,6 +187,21 @@ func (s *shellSession) goDo(restore func(), f func()) {
 		f()
 		done = true
 	}()
+}
+
+// follow tells the server how large the window is whenever that changes, until ctx ends.
+func (s *shellSession) follow(ctx context.Context) {
+	changes := make(chan os.Signal, 1)
+	signal.Notify(changes, syscall.SIGWINCH)
+	defer signal.Stop(changes)
+	for {
+		select {
+		case <-changes:
+			s.resize(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // resize tells the server how large the window is.

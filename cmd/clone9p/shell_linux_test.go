@@ -195,6 +195,21 @@ func TestShellOnATerminal(t *testing.T) {
 	s.typeIn("~.")
 	s.ends(1)
 
+	// The same when the server does not answer, which is being told of a new window.
+	s = onScreen(t, addr, "sh", "-c", "echo ready; sleep 1000")
+	s.wait("ready")
+	if err := server.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := pty.Setsize(s.master, &pty.Winsize{Rows: 20, Cols: 60}); err != nil {
+		t.Fatal(err)
+	}
+	s.typeIn("~.")
+	s.ends(1)
+	if err := server.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+
 	s = onScreen(t, addr, "sh", "-c", "echo ready; sleep 1000")
 	s.wait("ready")
 	server.Process.Kill()
