@@ -259,3 +259,53 @@ func TestWalkError(t *testing.T) {
 		}
 	})
 }
+
+// A server that tells how far a walk came is asked for the rest, for its words, and once more for what may have come meanwhile.
+func TestPartialWalk(t *testing.T) {
+	_, root, p := scripted(t, client.Options{})
+	for _, there := range []bool{false, true} {
+		var f *client.File
+		done := begin(func() (err error) { f, err = root.Walk(t.Context(), "a/b/c"); return err })
+		walk := func(names string, qids int) *wire.Msg {
+			t.Helper()
+			m := p.next(wire.Twalk)
+			var got []string
+			for _, n := range m.Wname[:m.Nwname] {
+				got = append(got, string(n))
+			}
+			if strings.Join(got, "/") != names {
+				t.Fatalf("a walk of %q, want %s", got, names)
+			}
+			if qids > 0 {
+				p.answer(&wire.Msg{Type: wire.Rwalk, Tag: m.Tag, Nwqid: qids})
+			}
+			return m
+		}
+		walk("a/b/c", 2)
+		between := walk("a/b", 2)
+		last := walk("c", 0)
+		if last.Fid != between.Newfid {
+			t.Errorf("the last name is walked from fid %d, want %d", last.Fid, between.Newfid)
+		}
+		if there {
+			p.answer(&wire.Msg{Type: wire.Rwalk, Tag: last.Tag, Nwqid: 1})
+		} else {
+			p.answer(&wire.Msg{Type: wire.Rlerror, Tag: last.Tag, Errno: uint32(linux.EACCES)})
+		}
+		m := p.next(wire.Tclunk)
+		if m.Fid != between.Newfid {
+			t.Errorf("fid %d is clunked, want %d", m.Fid, between.Newfid)
+		}
+		p.answer(&wire.Msg{Type: wire.Rclunk, Tag: m.Tag})
+		err := <-done
+		var w *client.WalkError
+		switch {
+		case there:
+			if err != nil || f == nil {
+				t.Error(err)
+			}
+		case !errors.As(err, &w) || w.Path != "a/b/c" || !errors.Is(err, linux.EACCES):
+			t.Errorf("the walk: %v", err)
+		}
+	}
+}
