@@ -159,6 +159,21 @@ func (s *session) open(ctx context.Context, name string, flags p9.OpenFlags) (*c
 	return f, nil
 }
 
+// text reads a short text file of the server.
+func (s *session) text(ctx context.Context, name string) (string, error) {
+	f, err := s.open(ctx, name, p9.ReadOnly)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	buf := make([]byte, ioSize)
+	n, err := f.ReadContext(ctx, buf, 0)
+	if err != nil && err != io.EOF {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	return string(buf[:n]), nil
+}
+
 // hint says where the words are that belong to err: 9P2000.L carries the number of an error only.
 func (s *session) hint(err error, where string) error {
 	if s.conn.Dialect() != client.P9L {

@@ -215,17 +215,11 @@ func (m *mover) size(ctx context.Context) (int64, error) {
 
 // status returns what stands behind prefix in status, "" when no line begins so.
 func (m *mover) status(ctx context.Context, prefix string) (string, error) {
-	f, err := m.open(ctx, m.dir+"/status", p9.ReadOnly)
+	text, err := m.text(ctx, m.dir+"/status")
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
-	buf := make([]byte, ioSize)
-	n, err := f.ReadContext(ctx, buf, 0)
-	if err != nil && err != io.EOF {
-		return "", err
-	}
-	for line := range strings.Lines(string(buf[:n])) {
+	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(line, prefix); ok {
 			return strings.TrimSuffix(rest, "\n"), nil
 		}

@@ -19,6 +19,9 @@ func decodeFLAC(r *bufio.Reader, d *decoding) error {
 	}
 	info := stream.Info
 	f := pcm.Format{Encoding: pcm.SignedLittle, Bits: int(info.BitsPerSample), Channels: int(info.NChannels), Rate: int(info.SampleRate)}
+	if f.Bits > 24 { // the library knows no frames of them
+		return fmt.Errorf("FLAC: samples of %d bits are not played: those of up to 24 are", f.Bits)
+	}
 	if err := d.begin("flac", f, layoutOf(f.Channels)); err != nil {
 		return fmt.Errorf("FLAC: %w", err)
 	}
