@@ -82,13 +82,14 @@ func (o *opening) close() bool {
 	return was == stateOpen
 }
 
-// check does what every open begins with: it finds the file stale, the flags unknown or the user without permission.
+// check does what every open begins with: it finds the file stale, the flags unknown or the user without permission. A file that the table gives
+// to nobody for writing, or for reading, has no such side: not for the superuser either.
 func (n *node) check(flags p9.OpenFlags) (Mode, error) {
 	if n.at.stale() {
 		return Mode{}, p9ext.ErrNotExist
 	}
 	m, want, err := wants(flags)
-	if err == nil && !n.v.may(want, n.at) {
+	if e := n.at.ent; err == nil && (e.kind != kindClone && want&^(e.mode|e.mode>>3|e.mode>>6)&7 != 0 || !n.v.may(want, n.at)) {
 		err = p9ext.ErrAccess
 	}
 	if err != nil {
@@ -125,12 +126,8 @@ func (*staticFile) IsText() bool { return true }
 
 // Open implements p9.File.
 func (f *staticFile) Open(flags p9.OpenFlags) (p9.QID, uint32, error) {
-	m, err := f.check(flags)
-	if err != nil {
+	if _, err := f.check(flags); err != nil {
 		return p9.QID{}, 0, err
-	}
-	if m.Write { // the superuser's
-		return p9.QID{}, 0, f.failed("open", p9ext.ErrAccess)
 	}
 	f.open.Store(true)
 	return f.at.qid(), 0, nil
@@ -178,7 +175,7 @@ func (f *textFile) Open(flags p9.OpenFlags) (p9.QID, uint32, error) {
 	if err != nil {
 		return p9.QID{}, 0, err
 	}
-	if m.Write && !f.at.ent.writable() { // the superuser's
+	if m.Write && !f.at.ent.writable() {
 		return p9.QID{}, 0, f.failed("open", p9ext.ErrAccess)
 	}
 	f.mode.Store(&m)

@@ -261,15 +261,23 @@ func (fs *FS) devicesText() (string, error) {
 	return b.String(), nil
 }
 
-// wants turns the flags of an open into what access asks for.
+// truncates is the flag of an open that truncates, in Linux's numbers as all of p9.OpenFlags.
+const truncates p9.OpenFlags = 0o1000
+
+// wants turns the flags of an open into what access asks for. To truncate is to write, though nothing here has a length (open(5)).
 func wants(flags p9.OpenFlags) (m Mode, want p9.FileMode, err error) {
 	switch flags.Mode() {
 	case p9.ReadOnly:
-		return Mode{Read: true}, 4, nil
+		m, want = Mode{Read: true}, 4
 	case p9.WriteOnly:
-		return Mode{Write: true}, 2, nil
+		m, want = Mode{Write: true}, 2
 	case p9.ReadWrite:
-		return Mode{Read: true, Write: true}, 6, nil
+		m, want = Mode{Read: true, Write: true}, 6
+	default:
+		return Mode{}, 0, errBadMode
 	}
-	return Mode{}, 0, errBadMode
+	if flags&truncates != 0 {
+		want |= 2
+	}
+	return m, want, nil
 }

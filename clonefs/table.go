@@ -65,7 +65,6 @@ type entry struct {
 	setText func(context.Context, *Conv, User, string) error         // nil: can't be written
 	msgs    messages                                                 // what setText understands, where it is lines like those of ctl
 	open    func(context.Context, *Conv, User, Mode) (Stream, error) // kindStream
-	half    Mode                                                     // the directions in which a stream may be opened
 	prompt  bool                                                     // neither open nor the stream's Close waits
 	holds   bool                                                     // an open is a reference to the conversation
 	counts  bool                                                     // an open counts as a conversation
@@ -162,8 +161,8 @@ func (t *table) addFile(e entry, duplex bool, err error) error {
 	list := []entry{e}
 	if duplex {
 		rx, tx := e, e
-		rx.name, rx.mode, rx.half, rx.help = "rx", e.mode&0o444, Mode{Read: true}, "the reading half of "+e.name
-		tx.name, tx.mode, tx.half, tx.help = "tx", e.mode&0o222, Mode{Write: true}, "the writing half of "+e.name
+		rx.name, rx.mode, rx.help = "rx", e.mode&0o444, "the reading half of "+e.name
+		tx.name, tx.mode, tx.help = "tx", e.mode&0o222, "the writing half of "+e.name
 		list = append(list, rx, tx)
 	}
 	for _, e := range list {
@@ -198,7 +197,6 @@ func convEntry[T any](f File[T]) (e entry, duplex bool, err error) {
 		return e, false, nil
 	}
 	e.kind = kindStream
-	e.half = Mode{true, true}
 	e.open = func(ctx context.Context, c *Conv, _ User, m Mode) (Stream, error) { return open(c.driver.(T), ctx, m) }
 	if e.mode == 0 && f.Open != nil {
 		e.mode = 0o440
@@ -214,7 +212,6 @@ func sharedEntry(f SharedFile) (entry, error) {
 	switch {
 	case f.Open != nil && f.Text == nil && f.SetText == nil && f.Ctl == nil:
 		e.kind = kindStream
-		e.half = Mode{true, true}
 		e.open = func(ctx context.Context, _ *Conv, u User, m Mode) (Stream, error) { return f.Open(ctx, u, m) }
 		if e.mode == 0 {
 			e.mode = 0o666

@@ -62,6 +62,9 @@ func (s *suite) userLimit() {
 	s.clone(s.super)
 }
 
+// truncates is Linux's O_TRUNC, as in all of p9.OpenFlags.
+const truncates p9.OpenFlags = 0o1000
+
 func (s *suite) permissions() {
 	_, n := s.clone(s.alice)
 	try := func(c *Client, who string, f clonefs.FileInfo, want bool) {
@@ -88,6 +91,15 @@ func (s *suite) permissions() {
 		try(s.super, "the superuser", f, true)
 		try(s.bob, "another", f, f.Mode&0o006 != 0)
 		try(s.nobody, "nobody", f, f.Mode&0o006 != 0)
+		for _, side := range []struct {
+			bits  p9.FileMode
+			flags p9.OpenFlags
+		}{{0o444, p9.ReadOnly}, {0o222, p9.WriteOnly}, {0o222, p9.ReadWrite}, {0o222, p9.ReadOnly | truncates}} {
+			if f.Mode&side.bits == 0 {
+				_, err := s.super.Open(s.path(n, f.Name), side.flags)
+				CheckError(s, fmt.Sprintf("the superuser opens %s with %o", f.Name, side.flags), err, linux.EACCES, "permission denied")
+			}
+		}
 	}
 	theirs, err := s.bob.Walk(s.path(n, "ctl"))
 	if err != nil {
