@@ -246,6 +246,38 @@ func TestEscape(t *testing.T) {
 	}
 }
 
+// However what is typed is cut into pieces, the same comes out, and nothing that was typed gets lost.
+func FuzzEscape(f *testing.F) {
+	for _, s := range []string{"ls\r~.", "~~.", "~x", "a~.\r~.", "~\r~.", "~", "~~~~", "\n~.rest"} {
+		for _, cut := range []int{0, 1, 3} {
+			f.Add(s, cut)
+		}
+	}
+	f.Fuzz(func(t *testing.T, typed string, cut int) {
+		filter := func(pieces ...string) (out string, left bool) {
+			var e escape
+			for _, p := range pieces {
+				o, l := e.filter([]byte(p))
+				if out += string(o); l {
+					return out, true
+				}
+			}
+			return out, false
+		}
+		out, left := filter(typed)
+		if cut < 0 || cut > len(typed) {
+			cut = len(typed) / 2
+		}
+		if again, l := filter(typed[:cut], typed[cut:]); again != out || l != left {
+			t.Errorf("%q: %q, left %v; cut at %d: %q, left %v", typed, out, left, cut, again, l)
+		}
+		tildes := strings.Count(typed, "~")
+		if got := strings.ReplaceAll(out, "~", ""); !left && got != strings.ReplaceAll(typed, "~", "") || strings.Count(out, "~") > tildes {
+			t.Errorf("%q became %q", typed, out)
+		}
+	})
+}
+
 func TestExitStatus(t *testing.T) {
 	for text, want := range map[string]int{
 		"pty/0 running owner a opens 1\npid 7\n": -1,

@@ -159,6 +159,34 @@ func FuzzParsePrefix(f *testing.F) {
 	})
 }
 
+func FuzzParseRoute(f *testing.F) {
+	for _, s := range [][2]string{{"10.9.0.0/24", "10.9.0.1"}, {"fd00::/64", "fe80::1%eth0"}, {"0.0.0.0/0", "::ffff:10.9.0.1"}, {"::/0", "ff02::1"}, {"/", "0.0.0.0"}} {
+		f.Add(s[0], s[1])
+	}
+	f.Fuzz(func(t *testing.T, network, router string) {
+		dest, err := parseNetwork(network)
+		if err != nil {
+			return
+		}
+		if dest != dest.Masked() || dest.Addr().Is4In6() || dest.Addr().Zone() != "" {
+			t.Fatalf("%q: %v is no network", network, dest)
+		}
+		if again, err := parseNetwork(dest.String()); err != nil || again != dest {
+			t.Fatalf("%q: %v is read back as %v, %v", network, dest, again, err)
+		}
+		gw, err := parseRouter(router, dest)
+		if err != nil {
+			return
+		}
+		if gw.Is4() != dest.Addr().Is4() || gw.Is4In6() || gw.Zone() != "" || gw.IsMulticast() || gw.IsUnspecified() {
+			t.Fatalf("%q: %v is no router on the way to %v", router, gw, dest)
+		}
+		if again, err := parseRouter(gw.String(), dest); err != nil || again != gw {
+			t.Fatalf("%q: %v is read back as %v, %v", router, gw, again, err)
+		}
+	})
+}
+
 func FuzzParseType(f *testing.F) {
 	for _, s := range []string{"-1", "0", "0x800", "65535", "0X86dd"} {
 		f.Add(s)

@@ -28,25 +28,32 @@ func (p *Pair) winsize() (string, error) {
 
 // setWinsize has the window be of another size; the kernel sends SIGWINCH to the foreground process group when it changes.
 func (p *Pair) setWinsize(_ context.Context, text string) error {
+	size, err := parseWinsize(text)
+	if err != nil {
+		return err
+	}
+	err = p.control(func(fd int) error { return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &size) })
+	if err != nil {
+		return p.refused(err, "set the window's size")
+	}
+	return nil
+}
+
+// parseWinsize reads ROWS COLS.
+func parseWinsize(text string) (unix.Winsize, error) {
 	words := strings.Fields(text)
 	if len(words) != 2 {
-		return p9ext.Errorf(linux.EINVAL, "bad window size: write ROWS COLS, as in 24 80")
+		return unix.Winsize{}, p9ext.Errorf(linux.EINVAL, "bad window size: write ROWS COLS, as in 24 80")
 	}
 	var n [2]uint16
 	for i, w := range words {
 		v, err := strconv.ParseUint(w, 10, 16)
 		if err != nil || v == 0 {
-			return p9ext.Errorf(linux.EINVAL, "bad window size: %s is no number from 1 to 65535", quote(w))
+			return unix.Winsize{}, p9ext.Errorf(linux.EINVAL, "bad window size: %s is no number from 1 to 65535", quote(w))
 		}
 		n[i] = uint16(v)
 	}
-	err := p.control(func(fd int) error {
-		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: n[0], Col: n[1]})
-	})
-	if err != nil {
-		return p.refused(err, "set the window's size")
-	}
-	return nil
+	return unix.Winsize{Row: n[0], Col: n[1]}, nil
 }
 
 // quote shows a word that came from outside, in quotes and not more than the beginning of it.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -416,6 +417,27 @@ func FuzzParseSignal(f *testing.F) {
 		sig, err := parseSignal(s)
 		if (err == nil) == (unix.SignalName(sig) == "") {
 			t.Errorf("%q is %d, %v", s, sig, err)
+		}
+	})
+}
+
+func FuzzParseWinsize(f *testing.F) {
+	for _, s := range []string{"24 80", " 1\t65535 ", "0 80", "65536 1", "24", "24 80 1", "-1 1", "1e3 1", "\xff \x00", "99999999999999999999999999999999999999999999 1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		size, err := parseWinsize(s)
+		if err != nil {
+			if size != (unix.Winsize{}) || strings.ContainsAny(err.Error(), "\n\x00\xff") || len(err.Error()) > 300 {
+				t.Errorf("%q is %v, %q", s, size, err)
+			}
+			return
+		}
+		if size.Row == 0 || size.Col == 0 || size.Xpixel != 0 || size.Ypixel != 0 {
+			t.Errorf("%q is %v", s, size)
+		}
+		if again, err := parseWinsize(fmt.Sprintf("%d %d\n", size.Row, size.Col)); err != nil || again != size {
+			t.Errorf("%q is %v, and again %v, %v", s, size, again, err)
 		}
 	})
 }
