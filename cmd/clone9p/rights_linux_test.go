@@ -72,6 +72,35 @@ var rights = []struct {
 	{"pty/N/slave", "rm", "r", "r", "r", "rtm"},
 }
 
+// SECURITY.md shows the same table.
+func TestRightsAreDocumented(t *testing.T) {
+	b, err := os.ReadFile("../../SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served []string
+	for _, k := range kinds() {
+		served = append(served, k.name)
+	}
+	n := 0
+	for _, row := range rights {
+		if dev, _, _ := strings.Cut(row.files, "/"); dev != "" && !strings.ContainsAny(dev, " D") && !slices.Contains(served, dev) {
+			continue
+		}
+		n++
+		if row.other != row.nobody {
+			t.Errorf("%s: SECURITY.md has no column for nobody alone", row.files)
+		}
+		line := strings.ReplaceAll(fmt.Sprintf("| `%s` | %s | %s | %s | %s |\n", row.files, row.owner, row.group, row.other, row.super), "|  |", "| |")
+		if !strings.Contains(string(b), line) {
+			t.Errorf("SECURITY.md does not have the line\n%s", line)
+		}
+	}
+	if lines := strings.Count(string(b), "\n| `"); lines != n {
+		t.Errorf("SECURITY.md has %d rows of rights, want %d", lines, n)
+	}
+}
+
 // The five in the order of the table's columns.
 var persons = []string{"the owner", "one of the group", "another", "nobody", "the superuser"}
 
