@@ -82,7 +82,7 @@ Serve the tree, then mount it on Linux:
 or reach it without a mount, by ls, read, write and with.
 
 An address is unix!PATH or tcp!HOST!PORT; unix:PATH and tcp:HOST:PORT mean the same, for shells where !
-is history.`,
+is history. clone9p help addresses has all forms.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -114,6 +114,7 @@ is history.`,
 		a.manCommand(),
 	)
 	root.AddCommand(topicCommands(kinds())...)
+	root.AddCommand(addressesTopic())
 	return root
 }
 

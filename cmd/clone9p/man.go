@@ -9,6 +9,9 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
+// manSection is the annotation of a help topic that says in which section of the manual its page is.
+const manSection = "section"
+
 func (a *app) manCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "man DIR",
@@ -30,13 +33,16 @@ Those of the devices, clone9p-ethfoo.4 for one, have their files, control messag
 			if err := doc.GenManTree(root, &header, args[0]); err != nil {
 				return err
 			}
-			// The devices are topics of help and no commands; the section of devices is 4.
-			header.Section = "4"
+			// The devices are topics of help and no commands; the section of devices is 4, other topics say theirs.
 			for _, topic := range root.Commands() {
 				if !topic.IsAdditionalHelpTopicCommand() {
 					continue
 				}
-				if err := writePage(topic, header, filepath.Join(args[0], "clone9p-"+topic.Name()+".4")); err != nil {
+				header.Section = "4"
+				if s, ok := topic.Annotations[manSection]; ok {
+					header.Section = s
+				}
+				if err := writePage(topic, header, filepath.Join(args[0], "clone9p-"+topic.Name()+"."+header.Section)); err != nil {
 					return err
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -193,6 +194,10 @@ func (a *app) run(ctx context.Context, o *serveOptions, log zerolog.Logger, ls [
 		signal.Notify(signals, syscall.SIGHUP)
 	}
 	defer signal.Stop(signals)
+	// Who reads the log may be gone before the sessions are, as the other side of ssh is; taken note of, that is no reason to end without order.
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	defer signal.Stop(broken)
 	var srv *server.Server
 	var tree *clonefs.FS
 	conf := clonefs.Config{
@@ -214,10 +219,14 @@ func (a *app) run(ctx context.Context, o *serveOptions, log zerolog.Logger, ls [
 	srv = server.New(tree, o.limits)
 
 	var addrs []string
-	failed := make(chan error, len(ls))
+	served := make(chan error, len(ls))
+	singles := 0
 	for _, l := range ls {
 		addrs = append(addrs, l.Address().String())
-		go func() { failed <- srv.Serve(l) }() // ends by Shutdown below
+		if l.Single() {
+			singles++
+		}
+		go func() { served <- srv.Serve(l) }() // ends by Shutdown below
 	}
 	where := "host"
 	if inside {
@@ -225,12 +234,14 @@ func (a *app) run(ctx context.Context, o *serveOptions, log zerolog.Logger, ls [
 	}
 	log.Info().Strs("addr", addrs).Str("net", where).Int("pid", os.Getpid()).Msg("serving")
 
-	result := o.wait(ctx, signals, failed, tree, log)
+	result := o.wait(ctx, signals, served, singles, tree, log)
 	return errors.Join(result, drain(srv, tree, log))
 }
 
-// wait waits for a reason to stop. With a configuration file SIGHUP is none: it is read again.
-func (o *serveOptions) wait(ctx context.Context, signals <-chan os.Signal, failed <-chan error, tree *clonefs.FS, log zerolog.Logger) error {
+// wait waits for a reason to stop: a signal, a listener that fails, or the end of the last of the connections that were there from the beginning, of
+// which there are singles. With a configuration file SIGHUP is none: it is read again.
+func (o *serveOptions) wait(ctx context.Context, signals <-chan os.Signal, served <-chan error, singles int, tree *clonefs.FS,
+	log zerolog.Logger) error {
 	for {
 		select {
 		case s := <-signals:
@@ -247,7 +258,14 @@ func (o *serveOptions) wait(ctx context.Context, signals <-chan os.Signal, faile
 			default:
 				log.Info().Msg("the rules of the configuration hold from now on")
 			}
-		case err := <-failed:
+		case err := <-served:
+			if err == nil {
+				if singles--; singles > 0 {
+					continue
+				}
+				log.Info().Msg("the connection has ended; stopping")
+				return nil
+			}
 			log.Error().Err(err).Msg("a listener failed; stopping")
 			return err
 		case <-ctx.Done():
@@ -311,10 +329,18 @@ func (o *serveOptions) check() error {
 			return usagef("--%s must be more than 0", l.name)
 		}
 	}
+	var taken []listen.Addr
 	for _, addr := range o.listen {
-		if _, err := listen.Parse(addr); err != nil {
+		a, err := listen.Parse(addr)
+		switch {
+		case err != nil:
 			return usagef("--listen: %w", err)
+		case a.Network == "exec":
+			return usagef("--listen %s: exec! is for clients: nobody can connect to a command", addr)
+		case slices.Contains(taken, a) && (a.Network == "stdio" || a.Network == "fd"):
+			return usagef("--listen %s twice: its one connection can be served once", addr)
 		}
+		taken = append(taken, a)
 	}
 	return nil
 }
@@ -361,16 +387,20 @@ func (o *serveOptions) listeners() ([]*listen.Listener, error) {
 
 // inherit makes listeners of what the first run handed over.
 func inherit(files []*os.File, hs []listen.Handover) ([]*listen.Listener, error) {
-	if len(files) != len(hs) {
-		return nil, fmt.Errorf("%d files were handed over for %d listeners", len(files), len(hs))
+	want := 0
+	for _, h := range hs {
+		want += max(h.Files, 1)
+	}
+	if len(files) != want {
+		return nil, fmt.Errorf("%d files were handed over for %d listeners that need %d", len(files), len(hs), want)
 	}
 	var ls []*listen.Listener
-	for i, f := range files {
-		l, err := listen.Inherit(f, hs[i])
+	for _, h := range hs {
+		l, err := listen.Inherit(files[:h.Files], h)
 		if err != nil {
 			return ls, err
 		}
-		ls = append(ls, l)
+		ls, files = append(ls, l), files[h.Files:]
 	}
 	return ls, nil
 }
@@ -398,23 +428,21 @@ func (a *app) enter(ls []*listen.Listener, why error) (st int, started bool, err
 		}
 	}()
 	for _, l := range ls {
-		f, h, err := l.Hand()
+		fs, h, err := l.Hand()
 		if err != nil {
 			return 0, false, err
 		}
-		files = append(files, f)
+		files = append(files, fs...)
 		n.Listeners = append(n.Listeners, h)
 	}
 	st, started, err = private.Enter(files, n)
 	if !started {
-		for i, f := range files {
-			l, e := listen.Inherit(f, n.Listeners[i])
-			if e != nil {
-				return 0, false, errors.Join(err, e)
-			}
-			ls[i] = l
-		}
+		again, e := inherit(files, n.Listeners)
 		files = nil
+		copy(ls, again)
+		if e != nil {
+			return 0, false, errors.Join(err, e)
+		}
 	}
 	return st, started, err
 }

@@ -15,10 +15,11 @@ import (
 
 // An Addr is a parsed address. Its zero value is none.
 type Addr struct {
-	Network string // "unix" or "tcp"
-	Path    string // unix: the socket's path
+	Network string // "unix", "tcp", or one of forms
+	Path    string // unix: the socket's path; exec: the command
 	Host    string // tcp: a name or a number; "*" is every address of this machine
 	Port    int    // tcp: 0 asks the kernel for a free port
+	In, Out int    // fd: the descriptors that are read and written
 }
 
 // ports are the service names of 9P, known here because few machines list them in /etc/services.
@@ -30,6 +31,8 @@ var maxPath = len(unix.RawSockaddrUnix{}.Path) - 1
 // Parse reads an address in the manner of Plan 9's dial(2): unix!PATH or tcp!HOST!PORT. Where ! has a meaning of its own, as
 // in an interactive shell, a colon does as well: unix:PATH, tcp:HOST:PORT, tcp!HOST:PORT. HOST is a name, a number (IPv6 in
 // brackets or not) or *; PORT is a number or a service name such as 9pfs. Any other form is an error that says what was expected.
+//
+// Further forms are for one use each; the package comment has them.
 func Parse(s string) (Addr, error) {
 	fail := func(format string, args ...any) (Addr, error) {
 		return Addr{}, fmt.Errorf("address %q: %s", s, fmt.Sprintf(format, args...))
@@ -58,6 +61,13 @@ func Parse(s string) (Addr, error) {
 			return fail("%v", err)
 		}
 		return Addr{Network: "tcp", Host: host, Port: port}, nil
+	}
+	if parse := forms[s[:i]]; parse != nil {
+		a, err := parse(rest)
+		if err != nil {
+			return fail("%v", err)
+		}
+		return a, nil
 	}
 	return fail("unknown network %q: want unix!PATH or tcp!HOST!PORT", s[:i])
 }
@@ -104,7 +114,7 @@ func splitTCP(s string) (host string, port int, err error) {
 	return host, n, nil
 }
 
-// String returns the address in the form unix!PATH or tcp!HOST!PORT, which Parse reads.
+// String returns the address in its canonical form, unix!PATH or tcp!HOST!PORT or as the package comment has it, which Parse reads.
 func (a Addr) String() string {
 	switch a.Network {
 	case "unix":
@@ -112,7 +122,7 @@ func (a Addr) String() string {
 	case "tcp":
 		return "tcp!" + a.Host + "!" + strconv.Itoa(a.Port)
 	}
-	return ""
+	return a.form()
 }
 
 // dial returns what package net calls the address.
@@ -163,3 +173,4 @@ func ownDir(dir string) error {
 	}
 	return nil
 }
+

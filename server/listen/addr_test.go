@@ -30,6 +30,14 @@ func TestParse(t *testing.T) {
 		{in: "tcp:[::1]:564", want: "tcp!::1!564"},
 		{in: "tcp!fe80::1%eth0!564", want: "tcp!fe80::1%eth0!564"},
 
+		{in: "stdio!", want: "stdio!"},
+		{in: "stdio:", want: "stdio!"},
+		{in: "fd!3", want: "fd!3"},
+		{in: "fd:3,3", want: "fd!3"},
+		{in: "fd!3,4", want: "fd!3,4"},
+		{in: "exec!ssh host clone9p relay", want: "exec!ssh host clone9p relay"},
+		{in: "exec:a ! b : c", want: "exec!a ! b : c"},
+
 		{in: "", err: "want unix!PATH or tcp!HOST!PORT"},
 		{in: "/run/clone9p.sock", err: "want unix!PATH or tcp!HOST!PORT"},
 		{in: "./clone9p.sock", err: "want unix!PATH or tcp!HOST!PORT"},
@@ -50,6 +58,16 @@ func TestParse(t *testing.T) {
 		{in: "tcp!localhost!-1", err: `bad port "-1"`},
 		{in: "tcp!localhost!nosuchservice", err: `bad port "nosuchservice"`},
 		{in: "tcp!a!b!564", err: `bad host "a!b"`},
+		{in: "stdio!x", err: `nothing may follow stdio!, and "x" does`},
+		{in: "fd!", err: `bad descriptor ""`},
+		{in: "fd!3,", err: `bad descriptor ""`},
+		{in: "fd!3,4,5", err: `bad descriptor "4,5"`},
+		{in: "fd!-1", err: `bad descriptor "-1"`},
+		{in: "fd!1048577", err: `bad descriptor "1048577"`},
+		{in: "fd!x", err: `bad descriptor "x": want fd!R or fd!R,W`},
+		{in: "fd!0,1", err: "want stdio! or a number from 3 on"},
+		{in: "exec! ", err: "exec! needs a command"},
+		{in: "exec!a\x00b", err: "NUL"},
 		{in: "tcp!a:b!564", err: `bad host "a:b"`},
 	} {
 		a, err := Parse(tt.in)
@@ -66,7 +84,7 @@ func TestParse(t *testing.T) {
 
 // FuzzParse holds that what is accepted has a canonical form that means the same.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"unix!/a", "tcp!h!1", "tcp:[::1]:9pfs", "tcp!*!0", "tcp!a:b:c", "unix:@x", "tcp![]!1"} {
+	for _, s := range []string{"unix!/a", "tcp!h!1", "tcp:[::1]:9pfs", "tcp!*!0", "tcp!a:b:c", "unix:@x", "tcp![]!1", "stdio!", "fd!3,4", "exec:a b"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

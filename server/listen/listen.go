@@ -7,11 +7,22 @@
 //	...
 //	err = srv.Serve(l)
 //
+// # Other addresses
+//
+//	stdio!          listen: standard input and output, one connection
+//	fd!R[,W]        listen: open descriptors from 3 on, a socket that listens, or a connected one or two pipes, which are one connection
+//	exec!COMMAND    dial: the standard input and output of COMMAND, which /bin/sh runs
+//
+// A listener of one connection hands it out and then says io.EOF when that has ended, see [Listener.Single].
+//
 // # Who the peer is
 //
 // Over a unix socket the kernel proves the peer's uid, gid and groups. Root may attach as anyone, as Linux's mount does with
 // access=user; everybody else is who they are. Over TCP nothing is proven: by default everyone is nobody, and with
 // [Trust] the peer is believed whatever it says, which is right only where every host that can reach the port is trusted.
+//
+// A connection that was given to this process when it was started, by pipes or a socketpair, is that of its own user: who started it can do
+// all that it can. A socket with a name is what its kind says, as it would be if it had been accepted here.
 //
 // # Socket files
 //
@@ -117,12 +128,24 @@ func Listen(addr string, o Options) (*Listener, error) {
 				err = errInsecure
 			}
 		}
+	case "fd":
+		l, err = takeFD(a, o)
+	case "stdio":
+		l, err = takeStdio(0, 1, 2, o)
+	default:
+		err = errDialOnly
 	}
 	if err != nil {
 		return nil, explain("listen on", a, err)
 	}
 	return l, nil
 }
+
+// errDialOnly is why a client's address is not listened on.
+var errDialOnly = errors.New("it is an address for clients")
+
+// errListenOnly is why a server's address cannot be dialled.
+var errListenOnly = errors.New("it is an address for servers")
 
 // errInsecure is why a listener that other hosts reach is refused.
 var errInsecure = errors.New("other hosts can reach it, and nothing on TCP is encrypted or proven: listen on 127.0.0.1, or say --insecure-tcp where that is wanted")
@@ -179,40 +202,77 @@ func (l *Listener) Close() error {
 	return l.closeErr
 }
 
-// A Handover is what another process needs beside the descriptor to go on with a listener, in a form for encoding/json.
+// Single reports whether the listener has one connection only, which was there from the beginning. Accept then waits for its end and says
+// io.EOF.
+func (l *Listener) Single() bool {
+	_, ok := l.l.(*single)
+	return ok
+}
+
+// A Handover is what another process needs beside the descriptors to go on with a listener, in a form for encoding/json.
 type Handover struct {
 	Addr     Addr
 	Trust    bool
 	Dev, Ino uint64
+	Single   bool
+	Files    int // how many there are: 1, or 2 for a connection by two pipes
 }
 
-// Hand gives the listener away: it returns the descriptor and what [Inherit] wants to know in the process that gets it. The listener
+// Hand gives the listener away: it returns the descriptors and what [Inherit] wants to know in the process that gets them. The listener
 // can accept no more, and connections wait until the heir accepts them. Close still removes the socket file, unless the heir has done so.
-func (l *Listener) Hand() (*os.File, Handover, error) {
-	f, err := l.l.(interface{ File() (*os.File, error) }).File()
+func (l *Listener) Hand() ([]*os.File, Handover, error) {
+	h := Handover{Addr: l.addr, Trust: l.trust, Dev: l.file.Dev, Ino: l.file.Ino}
+	var files []*os.File
+	var err error
+	if s, ok := l.l.(*single); ok {
+		h.Single = true
+		files, err = s.files()
+	} else {
+		var f *os.File
+		f, err = l.l.(interface{ File() (*os.File, error) }).File()
+		files = append(files, f)
+	}
 	if err != nil {
 		return nil, Handover{}, explain("hand over", l.addr, err)
 	}
+	h.Files = len(files)
 	l.handed.Store(true)
 	l.l.Close()
-	return f, Handover{Addr: l.addr, Trust: l.trust, Dev: l.file.Dev, Ino: l.file.Ino}, nil
+	return files, h, nil
 }
 
-// Inherit makes a listener from a descriptor that another process has handed over. It closes f, having duplicated it. Peers of a unix
+// Inherit makes a listener from descriptors that another process has handed over. It closes the files, having duplicated them. Peers of a unix
 // socket see the inheriting process as the server from then on.
-func Inherit(f *os.File, h Handover) (*Listener, error) {
-	defer f.Close()
-	if h.Addr.Network == "unix" {
-		// The kernel notes who listens when listen is called, and calling it again notes it anew.
-		if err := unix.Listen(int(f.Fd()), backlog); err != nil {
-			return nil, explain("inherit", h.Addr, err)
+func Inherit(files []*os.File, h Handover) (*Listener, error) {
+	defer func() {
+		for _, f := range files {
+			f.Close()
 		}
+	}()
+	if len(files) != h.Files || h.Files < 1 {
+		return nil, fmt.Errorf("cannot inherit %s: %d files came instead of %d", h.Addr, len(files), h.Files)
 	}
-	nl, err := net.FileListener(f)
+	l := &Listener{addr: h.Addr, trust: h.Trust, file: fileID{h.Dev, h.Ino}}
+	var err error
+	if h.Single {
+		l.l, err = inheritSingle(files, h)
+	} else {
+		l.l, err = inheritListener(files[0], h)
+	}
 	if err != nil {
 		return nil, explain("inherit", h.Addr, err)
 	}
-	return &Listener{addr: h.Addr, trust: h.Trust, l: nl, file: fileID{h.Dev, h.Ino}}, nil
+	return l, nil
+}
+
+func inheritListener(f *os.File, h Handover) (net.Listener, error) {
+	if h.Addr.Network == "unix" {
+		// The kernel notes who listens when listen is called, and calling it again notes it anew.
+		if err := unix.Listen(int(f.Fd()), backlog); err != nil {
+			return nil, err
+		}
+	}
+	return net.FileListener(f)
 }
 
 // Dial connects to the server at addr, see [Parse]. The context limits the attempt, not the connection.
@@ -221,15 +281,31 @@ func Dial(ctx context.Context, addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := net.Dialer{KeepAliveConfig: keepAlive}
-	c, err := d.DialContext(ctx, a.Network, a.dial())
+	c, err := a.connect(ctx)
 	if err != nil {
 		return nil, explain("connect to", a, err)
 	}
-	if t, ok := c.(*net.TCPConn); ok {
-		_ = setUserTimeout(t)
-	}
 	return c, nil
+}
+
+// connect is Dial without words around its errors.
+func (a Addr) connect(ctx context.Context) (net.Conn, error) {
+	switch a.Network {
+	case "unix", "tcp":
+		d := net.Dialer{KeepAliveConfig: keepAlive}
+		c, err := d.DialContext(ctx, a.Network, a.dial())
+		if t, ok := c.(*net.TCPConn); ok {
+			_ = setUserTimeout(t)
+		}
+		return c, err
+	case "exec":
+		c, err := dialCommand(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
+	}
+	return nil, errListenOnly
 }
 
 // A tcpConn is an accepted TCP connection.

@@ -253,7 +253,7 @@ func TestHandover(t *testing.T) {
 	path := sock(t)
 	for _, addr := range []string{"unix!" + path, "tcp!127.0.0.1!0"} {
 		l := mustListen(t, addr, Options{TCPIdentity: Trust})
-		f, h, err := l.Hand()
+		files, h, err := l.Hand()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -265,7 +265,7 @@ func TestHandover(t *testing.T) {
 		if err := json.Unmarshal(b, &h2); err != nil {
 			t.Fatal(err)
 		}
-		l2, err := Inherit(f, h2)
+		l2, err := Inherit(files, h2)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -292,11 +292,11 @@ func TestHandover(t *testing.T) {
 func TestCloseAfterHandRemovesTheFile(t *testing.T) {
 	path := sock(t)
 	l := mustListen(t, "unix!"+path, Options{})
-	f, _, err := l.Hand()
+	files, _, err := l.Hand()
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Close()
+	files[0].Close()
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}

@@ -43,7 +43,7 @@ func MayAdminister() error {
 // Enter makes a network namespace and runs this program again inside, with the same arguments; the second run learns of it, and gets the
 // files and the note, from [Inherited]. With the privilege to do so it replaces the process and does not return. Otherwise
 // it starts the second run in a user namespace of its own, passes signals on to it, and returns its exit status, as a shell counts, when
-// it ends; started is then true.
+// it ends; started is then true, and the files are closed.
 //
 // Enter may be called once. It locks its goroutine to its thread for good: the death of that thread ends the second run.
 func Enter(files []*os.File, note any) (status int, started bool, err error) {
@@ -114,6 +114,10 @@ func runSelf(files []*os.File, note any) (status int, started bool, err error) {
 			err = pe.Err
 		}
 		return 0, false, refused(err)
+	}
+	// What the second run has is its own: a connection ends when it closes it.
+	for _, f := range files {
+		f.Close()
 	}
 	ended := make(chan struct{})
 	passed := make(chan struct{})

@@ -1,0 +1,45 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// addressesTopic is the help topic, and manual page, of all forms of addresses.
+func addressesTopic() *cobra.Command {
+	return &cobra.Command{
+		Use:                   "addresses",
+		DisableFlagsInUseLine: true,
+		Short:                 "the forms of addresses",
+		Annotations:           map[string]string{manSection: "7"},
+		Long: `An address says where a server listens (--listen ADDR) or where a client finds it (--addr ADDR, $CLONE9P_ADDR).
+For a shell in which ! is history, unix:PATH means the same as unix!PATH, and so on for all forms.
+
+    unix!PATH       listen, dial   a unix socket
+    tcp!HOST!PORT   listen, dial   a TCP port
+    stdio!          listen         standard input and output
+    fd!R[,W]        listen         open descriptors
+    exec!COMMAND    dial           the standard input and output of a command
+
+unix!PATH: the kernel proves who a client is. Root may attach as anyone, others as themselves. Mode and group of the
+socket's file (--socket-mode, --socket-group) say who may connect at all.
+
+tcp!HOST!PORT: HOST is a name, a number or *, which is every address of the machine; PORT is a number or a name such as 9pfs.
+Clients are nobody, or with --tcp-identity trust who they say. What other hosts reach is listened on only with --insecure-tcp.
+
+stdio!: one client, who is at the other end of standard input and output. The server ends with it, with status 0.
+Started by ssh, the client is the user who has logged in:
+
+    clone9p ls --addr 'exec!ssh host clone9p serve --listen stdio!'
+
+Nothing else comes from that input or goes to that output: the log goes to standard error. Over pipes and socketpairs
+the client is the server's own user, for who has started it can do all that it can. A connected socket, such as
+inetd's, is treated as its kind: a client over tcp as above, one of a unix socket as itself.
+
+fd!R[,W]: the same on descriptors that whoever starts the server has opened, from 3 on: R is a connected socket, or R and W are
+two pipes. A socket that listens is served as if it had been made here. Of several addresses with one client each
+the last to end ends the server, whatever else it listens on.
+
+exec!COMMAND: COMMAND is run by /bin/sh, with the standard error and the terminal of clone9p. When the connection ends, so does its input; a
+second later it is gone, killed where that is needed. It reaches a server that runs already by relay:
+
+    clone9p ls --addr 'exec!ssh host clone9p relay'`,
+	}
+}
