@@ -13,6 +13,7 @@ func addressesTopic() *cobra.Command {
 For a shell in which ! is history, unix:PATH means the same as unix!PATH, and so on for all forms.
 
     unix!PATH       listen, dial   a unix socket
+    unix!@NAME      listen, dial   a unix socket without a file (Linux)
     tcp!HOST!PORT   listen, dial   a TCP port
     stdio!          listen         standard input and output
     fd!R[,W]        listen         open descriptors
@@ -20,6 +21,12 @@ For a shell in which ! is history, unix:PATH means the same as unix!PATH, and so
 
 unix!PATH: the kernel proves who a client is. Root may attach as anyone, others as themselves. Mode and group of the
 socket's file (--socket-mode, --socket-group) say who may connect at all.
+
+unix!@NAME: clients are proven in the same way. But there is no file whose mode could keep anybody out: whoever shares the
+network namespace in which the server was started, on most machines every user, may connect, and do what
+the modes of the devices' files and the rules of the configuration (access) let them do as themselves. The name is free when the server
+is gone, and anybody may take it; a client that minds asks for a PATH in a directory that others cannot write. Linux's mount
+cannot use it.
 
 tcp!HOST!PORT: HOST is a name, a number or *, which is every address of the machine; PORT is a number or a name such as 9pfs.
 Clients are nobody, or with --tcp-identity trust who they say. What other hosts reach is listened on only with --insecure-tcp.

@@ -450,7 +450,7 @@ func (a *app) enter(ls []*listen.Listener, why error) (st int, started bool, err
 // mountLine is the command that mounts the tree on Linux, from the first listener of the kind that people mount.
 func mountLine(ls []*listen.Listener) string {
 	for _, l := range ls {
-		if a := l.Address(); a.Network == "unix" {
+		if a := l.Address(); a.Network == "unix" && a.Path[0] != '@' { // the kernel cannot mount from an abstract one
 			return "mount -t 9p -o trans=unix,version=9p2000.L,cache=none,noxattr,access=user,msize=1048576 " + a.Path + " /n/clone"
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // An Addr is a parsed address. Its zero value is none.
 type Addr struct {
 	Network string // "unix", "tcp", or one of forms
-	Path    string // unix: the socket's path; exec: the command
+	Path    string // unix: the socket's path, or @ and its name in the abstract namespace of Linux; exec: the command
 	Host    string // tcp: a name or a number; "*" is every address of this machine
 	Port    int    // tcp: 0 asks the kernel for a free port
 	In, Out int    // fd: the descriptors that are read and written
@@ -30,7 +30,7 @@ var maxPath = len(unix.RawSockaddrUnix{}.Path) - 1
 
 // Parse reads an address in the manner of Plan 9's dial(2): unix!PATH or tcp!HOST!PORT. Where ! has a meaning of its own, as
 // in an interactive shell, a colon does as well: unix:PATH, tcp:HOST:PORT, tcp!HOST:PORT. HOST is a name, a number (IPv6 in
-// brackets or not) or *; PORT is a number or a service name such as 9pfs. Any other form is an error that says what was expected.
+// brackets or not) or *; PORT is a number or a service name such as 9pfs; a PATH that begins with @ is an abstract socket's name. Any other form is an error that says what was expected.
 //
 // Further forms are for one use each; the package comment has them.
 func Parse(s string) (Addr, error) {
@@ -49,8 +49,8 @@ func Parse(s string) (Addr, error) {
 			return fail("no path after unix!")
 		case strings.ContainsRune(rest, 0):
 			return fail("the path has a NUL in it")
-		case rest[0] == '@':
-			return fail("abstract sockets have no mode that could guard them; want a path")
+		case rest == "@":
+			return fail("no name after unix!@")
 		case len(rest) > maxPath:
 			return fail("the path has %d bytes, a socket's may have %d", len(rest), maxPath)
 		}
@@ -174,3 +174,5 @@ func ownDir(dir string) error {
 	return nil
 }
 
+// abstract reports whether the address is a unix socket without a file.
+func (a Addr) abstract() bool { return a.Network == "unix" && a.Path[0] == '@' }

@@ -16,6 +16,7 @@ func TestParse(t *testing.T) {
 	}{
 		{in: "unix!/run/clone9p.sock", want: "unix!/run/clone9p.sock"},
 		{in: "unix:/run/clone9p.sock", want: "unix!/run/clone9p.sock"},
+		{in: "unix:@abstract!x", want: "unix!@abstract!x"},
 		{in: "unix!here.sock", want: "unix!here.sock"},
 		{in: "unix!/odd!name:here", want: "unix!/odd!name:here"},
 		{in: "tcp!127.0.0.1!5640", want: "tcp!127.0.0.1!5640"},
@@ -45,7 +46,7 @@ func TestParse(t *testing.T) {
 		{in: "localhost:564", err: `unknown network "localhost"`},
 		{in: "udp!localhost!564", err: `unknown network "udp"`},
 		{in: "unix!", err: "no path"},
-		{in: "unix!@abstract", err: "abstract sockets have no mode"},
+		{in: "unix!@", err: "no name after unix!@"},
 		{in: "unix!a\x00b", err: "NUL"},
 		{in: "unix!/" + strings.Repeat("x", 200), err: "has 201 bytes"},
 		{in: "tcp!localhost", err: "no port"},

@@ -9,6 +9,7 @@
 //
 // # Other addresses
 //
+//	unix!@NAME      listen, dial: a unix socket without a file, in the network namespace of the process; Linux only
 //	stdio!          listen: standard input and output, one connection
 //	fd!R[,W]        listen: open descriptors from 3 on, a socket that listens, or a connected one or two pipes, which are one connection
 //	exec!COMMAND    dial: the standard input and output of COMMAND, which /bin/sh runs
@@ -29,6 +30,9 @@
 // A socket file that a dead server left behind is probed and replaced; one that somebody answers on is an error that names the
 // server. Two servers that start at the same moment do not take the file from each other. Nobody can connect before the file
 // has its mode and group. At Close the file is removed if it is still the one that was made.
+//
+// An abstract socket has no file, and so neither mode nor group: whoever is in the same network namespace may connect. They are proven as by any
+// unix socket, and bounded by what the tree lets them do as themselves. When the server is gone anybody may take the name.
 //
 // # Vanished peers
 //
@@ -117,7 +121,11 @@ func Listen(addr string, o Options) (*Listener, error) {
 	}
 	switch a.Network {
 	case "unix":
-		l.l, l.file, err = listenUnix(a.Path, o)
+		if a.abstract() {
+			l.l, err = listenAbstract(a.Path)
+		} else {
+			l.l, l.file, err = listenUnix(a.Path, o)
+		}
 	case "tcp":
 		l.l, err = (&net.ListenConfig{KeepAliveConfig: keepAlive}).Listen(context.Background(), "tcp", a.dial())
 		if err == nil {
