@@ -5,6 +5,7 @@ go 1.26.3
 require (
 	9fans.net/go v0.0.8-0.20250307142834-96bdba94b63f
 	github.com/BurntSushi/toml v1.6.0
+	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/creack/pty v1.1.24
 	github.com/gopacket/gopacket v1.7.7
 	github.com/hajimehoshi/go-mp3 v0.3.4

@@ -38,7 +38,6 @@ var (
 
 // Why a session ends; these go to the log, not over the wire.
 var (
-	errTooManyConns  = errors.New("too many connections")
 	errTooManyOfHost = errors.New("too many connections from one host")
 	errPushedOut     = errors.New("too many connections have sent no Tversion so far, of which this was the oldest")
 	errSlowReader    = errors.New("the peer does not read its replies")

@@ -111,6 +111,9 @@ func New(a p9.Attacher, c Config) *Server {
 // ErrClosed is what ServeConn returns after Shutdown.
 var ErrClosed = errors.New("server: closed")
 
+// ErrFull is what ServeConn returns when there are MaxConns sessions already.
+var ErrFull = errors.New("too many connections")
+
 // Serve accepts connections of l and serves each until it ends. It returns nil after Shutdown, which closes l, or when Accept says io.EOF: no
 // more will come. It returns the error of Accept when that fails for good; a passing shortage (of descriptors, say) is waited out.
 //
@@ -191,7 +194,7 @@ func (s *Server) add(c *session) (oldest *session, err error) {
 	}
 	switch {
 	case len(s.sessions) >= s.conf.MaxConns:
-		err = errTooManyConns
+		err = ErrFull
 	case c.host.IsValid() && s.hosts[c.host] >= s.conf.MaxPerHost:
 		err = errTooManyOfHost
 	}

@@ -17,6 +17,7 @@ For a shell in which ! is history, unix:PATH means the same as unix!PATH, and so
     tcp!HOST!PORT   listen, dial   a TCP port
     stdio!          listen         standard input and output
     fd!R[,W]        listen         open descriptors
+    systemd![NAME]  listen         sockets that systemd has passed
     exec!COMMAND    dial           the standard input and output of a command
 
 unix!PATH: the kernel proves who a client is. Root may attach as anyone, others as themselves. Mode and group of the
@@ -43,6 +44,13 @@ inetd's, is treated as its kind: a client over tcp as above, one of a unix socke
 fd!R[,W]: the same on descriptors that whoever starts the server has opened, from 3 on: R is a connected socket, or R and W are
 two pipes. A socket that listens is served as if it had been made here. Of several addresses with one client each
 the last to end ends the server, whatever else it listens on.
+
+systemd![NAME]: all sockets that a .socket unit has passed to the service, or those called NAME (FileDescriptorName=, else the unit's
+name): unix sockets and tcp, listening or, with Accept=yes, connected. Their files and modes are systemd's. A service
+of Type=notify is told READY=1 when the server has answered itself over a connection of its own, RELOADING=1 while a
+configuration is read again, STOPPING=1 at the end, and with WatchdogSec= WATCHDOG=1 twice in that time, each after
+another such answer: a server that hangs is started again. All of it comes from the process that systemd has
+started, in a private network namespace too: NotifyAccess=main will do.
 
 exec!COMMAND: COMMAND is run by /bin/sh, with the standard error and the terminal of clone9p. When the connection ends, so does its input; a
 second later it is gone, killed where that is needed. It reaches a server that runs already by relay:

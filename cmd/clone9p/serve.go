@@ -110,8 +110,9 @@ func (o *serveOptions) addFlags(cmd *cobra.Command, ks []kind) {
 
 // A note is what the second run of the server, in a private network namespace, needs to know; see package private.
 type note struct {
-	Listeners []listen.Handover
-	Why       string // what the host's network cannot be administered for
+	Listeners   []listen.Handover
+	Supervision supervision
+	Why         string // what the host's network cannot be administered for
 }
 
 // serve is the command serve. In a private network namespace it runs twice: the first run stops at enter.
@@ -144,18 +145,26 @@ func (a *app) serve(ctx context.Context, o *serveOptions, ks []kind) error {
 			l.Close()
 		}
 	}()
+	var sup *supervisor
 	if inside {
-		ls, err = inherit(files, n.Listeners)
+		ls, files, err = inherit(files, n.Listeners)
+		if err == nil {
+			sup, err = inheritSupervisor(files, n.Supervision, log)
+		}
 	} else {
 		ls, err = o.listeners()
+		if err == nil {
+			sup, err = newSupervisor(log)
+		}
 	}
 	if err != nil {
 		return err
 	}
+	defer sup.close()
 	if !inside && needs&needsNetwork != 0 {
 		why, enter := o.private()
 		if enter {
-			st, started, err := a.enter(ls, why)
+			st, started, err := a.enter(ls, sup, why)
 			switch {
 			case started:
 				return exitWith(st)
@@ -181,12 +190,12 @@ func (a *app) serve(ctx context.Context, o *serveOptions, ks []kind) error {
 		log.Info().Str("why", n.Why).Str("look", private.Hint(os.Getpid())).
 			Msg("network interfaces live in a private network namespace")
 	}
-	return a.run(ctx, o, log, ls, drivers, inside)
+	return a.run(ctx, o, log, ls, sup, drivers, inside)
 }
 
 // run serves on the listeners until a signal comes or a listener fails.
-func (a *app) run(ctx context.Context, o *serveOptions, log zerolog.Logger, ls []*listen.Listener, drivers []clonefs.Driver,
-	inside bool) error {
+func (a *app) run(ctx context.Context, o *serveOptions, log zerolog.Logger, ls []*listen.Listener, sup *supervisor,
+	drivers []clonefs.Driver, inside bool) error {
 	// From here to the end a signal is a wish to end in good order; but nohup is to mean what it says.
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
@@ -234,14 +243,22 @@ func (a *app) run(ctx context.Context, o *serveOptions, log zerolog.Logger, ls [
 	}
 	log.Info().Strs("addr", addrs).Str("net", where).Int("pid", os.Getpid()).Msg("serving")
 
-	result := o.wait(ctx, signals, served, singles, tree, log)
+	devices := make([]string, 0, len(drivers))
+	for _, d := range tree.Stats() {
+		devices = append(devices, d.Name)
+	}
+	alive := func(ctx context.Context) error { return answers(ctx, srv, devices) }
+	watching := sup.begin(ctx, alive, "serving on "+strings.Join(addrs, ", "))
+	result := o.wait(ctx, signals, served, singles, tree, sup, log)
+	watching()
+	sup.say("STOPPING=1", "STATUS=ending all sessions")
 	return errors.Join(result, drain(srv, tree, log))
 }
 
 // wait waits for a reason to stop: a signal, a listener that fails, or the end of the last of the connections that were there from the beginning, of
 // which there are singles. With a configuration file SIGHUP is none: it is read again.
 func (o *serveOptions) wait(ctx context.Context, signals <-chan os.Signal, served <-chan error, singles int, tree *clonefs.FS,
-	log zerolog.Logger) error {
+	sup *supervisor, log zerolog.Logger) error {
 	for {
 		select {
 		case s := <-signals:
@@ -249,15 +266,19 @@ func (o *serveOptions) wait(ctx context.Context, signals <-chan os.Signal, serve
 				log.Info().Stringer("signal", s).Msg("stopping")
 				return nil
 			}
+			sup.reloading()
 			later, err := o.reload(tree)
+			text := "the rules of the configuration hold from now on"
 			switch {
 			case err != nil:
-				log.Error().Err(err).Msg("the configuration is as before")
+				text = "the configuration is as before"
+				log.Error().Err(err).Msg(text)
 			case len(later) > 0:
-				log.Warn().Strs("restart", later).Msg("the rules of the configuration hold from now on, its other changes from the next start")
+				log.Warn().Strs("restart", later).Msg(text + ", its other changes from the next start")
 			default:
-				log.Info().Msg("the rules of the configuration hold from now on")
+				log.Info().Msg(text)
 			}
+			sup.ready(text)
 		case err := <-served:
 			if err == nil {
 				if singles--; singles > 0 {
@@ -374,35 +395,26 @@ func (o *serveOptions) listeners() ([]*listen.Listener, error) {
 	}
 	mode, _ := strconv.ParseUint(o.socketMode, 8, 9) // checked
 	lo := listen.Options{TCPIdentity: listen.TCPIdentity(o.identity), InsecureTCP: o.insecureTCP, Mode: fs.FileMode(mode), Group: o.socketGroup}
-	var ls []*listen.Listener
-	for _, addr := range addrs {
-		l, err := listen.Listen(addr, lo)
-		if err != nil {
-			return ls, err
-		}
-		ls = append(ls, l)
-	}
-	return ls, nil
+	return listen.ListenAll(addrs, lo)
 }
 
-// inherit makes listeners of what the first run handed over.
-func inherit(files []*os.File, hs []listen.Handover) ([]*listen.Listener, error) {
+// inherit makes listeners of what the first run handed over, and returns the files that are none of theirs.
+func inherit(files []*os.File, hs []listen.Handover) (ls []*listen.Listener, rest []*os.File, err error) {
 	want := 0
 	for _, h := range hs {
 		want += max(h.Files, 1)
 	}
-	if len(files) != want {
-		return nil, fmt.Errorf("%d files were handed over for %d listeners that need %d", len(files), len(hs), want)
+	if len(files) < want {
+		return nil, nil, fmt.Errorf("%d files were handed over for %d listeners that need %d", len(files), len(hs), want)
 	}
-	var ls []*listen.Listener
 	for _, h := range hs {
 		l, err := listen.Inherit(files[:h.Files], h)
 		if err != nil {
-			return ls, err
+			return ls, nil, err
 		}
 		ls, files = append(ls, l), files[h.Files:]
 	}
-	return ls, nil
+	return ls, files, nil
 }
 
 // private decides whether the server goes into a network namespace of its own; why is what speaks against the host's, or nil.
@@ -419,7 +431,7 @@ func (o *serveOptions) private() (why error, enter bool) {
 
 // enter hands the listeners to a second run of the server in a private network namespace, see private.Enter. When that cannot be, the
 // listeners are as they were.
-func (a *app) enter(ls []*listen.Listener, why error) (st int, started bool, err error) {
+func (a *app) enter(ls []*listen.Listener, sup *supervisor, why error) (st int, started bool, err error) {
 	n := note{Why: why.Error()}
 	var files []*os.File
 	defer func() {
@@ -435,10 +447,17 @@ func (a *app) enter(ls []*listen.Listener, why error) (st int, started bool, err
 		files = append(files, fs...)
 		n.Listeners = append(n.Listeners, h)
 	}
+	more, supervision, stop, err := sup.hand()
+	if err != nil {
+		return 0, false, err
+	}
+	defer stop()
+	n.Supervision = supervision
+	files = append(files, more...)
 	st, started, err = private.Enter(files, n)
 	if !started {
-		again, e := inherit(files, n.Listeners)
-		files = nil
+		again, rest, e := inherit(files, n.Listeners)
+		files = rest
 		copy(ls, again)
 		if e != nil {
 			return 0, false, errors.Join(err, e)

@@ -37,6 +37,8 @@ func TestParse(t *testing.T) {
 		{in: "fd:3,3", want: "fd!3"},
 		{in: "fd!3,4", want: "fd!3,4"},
 		{in: "exec!ssh host clone9p relay", want: "exec!ssh host clone9p relay"},
+		{in: "systemd!", want: "systemd!"},
+		{in: "systemd:clone9p.socket", want: "systemd!clone9p.socket"},
 		{in: "exec:a ! b : c", want: "exec!a ! b : c"},
 
 		{in: "", err: "want unix!PATH or tcp!HOST!PORT"},
@@ -67,6 +69,9 @@ func TestParse(t *testing.T) {
 		{in: "fd!1048577", err: `bad descriptor "1048577"`},
 		{in: "fd!x", err: `bad descriptor "x": want fd!R or fd!R,W`},
 		{in: "fd!0,1", err: "want stdio! or a number from 3 on"},
+		{in: "systemd!a:b", err: `bad name "a:b": want that of a socket of systemd`},
+		{in: "systemd!a\nb", err: `bad name "a\nb"`},
+		{in: "systemd!" + strings.Repeat("x", 256), err: "bad name"},
 		{in: "exec! ", err: "exec! needs a command"},
 		{in: "exec!a\x00b", err: "NUL"},
 		{in: "tcp!a:b!564", err: `bad host "a:b"`},
@@ -85,7 +90,7 @@ func TestParse(t *testing.T) {
 
 // FuzzParse holds that what is accepted has a canonical form that means the same.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"unix!/a", "tcp!h!1", "tcp:[::1]:9pfs", "tcp!*!0", "tcp!a:b:c", "unix:@x", "tcp![]!1", "stdio!", "fd!3,4", "exec:a b"} {
+	for _, s := range []string{"unix!/a", "tcp!h!1", "tcp:[::1]:9pfs", "tcp!*!0", "tcp!a:b:c", "unix:@x", "tcp![]!1", "stdio!", "fd!3,4", "exec:a b", "systemd!x"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -9,9 +9,10 @@ import (
 
 // forms reads what follows the network in the addresses that are neither a socket file nor a TCP port.
 var forms = map[string]func(rest string) (Addr, error){
-	"stdio": parseStdio,
-	"fd":    parseFD,
-	"exec":  parseExec,
+	"stdio":   parseStdio,
+	"fd":      parseFD,
+	"systemd": parseSystemd,
+	"exec":    parseExec,
 }
 
 // form is the canonical form of an address that forms reads.
@@ -24,8 +25,8 @@ func (a Addr) form() string {
 			return "fd!" + strconv.Itoa(a.In)
 		}
 		return fmt.Sprintf("fd!%d,%d", a.In, a.Out)
-	case "exec":
-		return "exec!" + a.Path
+	case "systemd", "exec":
+		return a.Network + "!" + a.Path
 	}
 	return ""
 }

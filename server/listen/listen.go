@@ -12,6 +12,7 @@
 //	unix!@NAME      listen, dial: a unix socket without a file, in the network namespace of the process; Linux only
 //	stdio!          listen: standard input and output, one connection
 //	fd!R[,W]        listen: open descriptors from 3 on, a socket that listens, or a connected one or two pipes, which are one connection
+//	systemd![NAME]  listen: the sockets that systemd has passed, all or those called NAME; see [ListenAll]
 //	exec!COMMAND    dial: the standard input and output of COMMAND, which /bin/sh runs
 //
 // A listener of one connection hands it out and then says io.EOF when that has ended, see [Listener.Single].
@@ -140,6 +141,8 @@ func Listen(addr string, o Options) (*Listener, error) {
 		l, err = takeFD(a, o)
 	case "stdio":
 		l, err = takeStdio(0, 1, 2, o)
+	case "systemd":
+		err = errors.New("it may give any number of listeners: call ListenAll")
 	default:
 		err = errDialOnly
 	}

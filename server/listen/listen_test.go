@@ -16,10 +16,7 @@ import (
 
 	"github.com/clone9p/clone9p/p9ext"
 	"github.com/clone9p/clone9p/server"
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // sock returns the path of a socket file to be. t.TempDir may be too long for a socket.
 func sock(t *testing.T) string {
