@@ -15,6 +15,7 @@ For a shell in which ! is history, unix:PATH means the same as unix!PATH, and so
     unix!PATH       listen, dial   a unix socket
     unix!@NAME      listen, dial   a unix socket without a file (Linux)
     tcp!HOST!PORT   listen, dial   a TCP port
+    vsock!CID:PORT  listen, dial   between a virtual machine and its host (Linux)
     stdio!          listen         standard input and output
     fd!R[,W]        listen         open descriptors
     systemd![NAME]  listen         sockets that systemd has passed
@@ -31,6 +32,10 @@ cannot use it.
 
 tcp!HOST!PORT: HOST is a name, a number or *, which is every address of the machine; PORT is a number or a name such as 9pfs.
 Clients are nobody, or with --tcp-identity trust who they say. What other hosts reach is listened on only with --insecure-tcp.
+
+vsock!CID:PORT: CID is the context identifier of a machine: any to listen on all of one's own, host to reach the host from a
+guest, the number of a guest from its host, local for this machine itself (with the module vsock_loopback). No other machine can
+reach it, but any user of those can: a client has no user, and is treated as over tcp.
 
 stdio!: one client, who is at the other end of standard input and output. The server ends with it, with status 0.
 Started by ssh, the client is the user who has logged in:

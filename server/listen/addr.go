@@ -17,8 +17,8 @@ import (
 type Addr struct {
 	Network string // "unix", "tcp", or one of forms
 	Path    string // unix: the socket's path, or @ and its name in the abstract namespace of Linux; exec: the command; systemd: the socket's name there, "" for all
-	Host    string // tcp: a name or a number; "*" is every address of this machine
-	Port    int    // tcp: 0 asks the kernel for a free port
+	Host    string // tcp: a name or a number; "*" is every address of this machine. vsock: any, host, local or a number
+	Port    int    // tcp, vsock: 0 asks the kernel for a free port
 	In, Out int    // fd: the descriptors that are read and written
 }
 

@@ -39,6 +39,11 @@ func TestParse(t *testing.T) {
 		{in: "exec!ssh host clone9p relay", want: "exec!ssh host clone9p relay"},
 		{in: "systemd!", want: "systemd!"},
 		{in: "systemd:clone9p.socket", want: "systemd!clone9p.socket"},
+		{in: "vsock!any:5640", want: "vsock!any:5640"},
+		{in: "vsock:4294967295:1", want: "vsock!any:1"},
+		{in: "vsock!2!564", want: "vsock!host:564"},
+		{in: "vsock!1:0", want: "vsock!local:0"},
+		{in: "vsock!007:4294967294", want: "vsock!7:4294967294"},
 		{in: "exec:a ! b : c", want: "exec!a ! b : c"},
 
 		{in: "", err: "want unix!PATH or tcp!HOST!PORT"},
@@ -72,6 +77,14 @@ func TestParse(t *testing.T) {
 		{in: "systemd!a:b", err: `bad name "a:b": want that of a socket of systemd`},
 		{in: "systemd!a\nb", err: `bad name "a\nb"`},
 		{in: "systemd!" + strings.Repeat("x", 256), err: "bad name"},
+		{in: "vsock!", err: "no port: want vsock!CID:PORT"},
+		{in: "vsock!3", err: "no port: want vsock!CID:PORT"},
+		{in: "vsock!:3", err: `bad context identifier "": want any, host, local or a number`},
+		{in: "vsock!-1:3", err: `bad context identifier "-1"`},
+		{in: "vsock!4294967296:3", err: `bad context identifier "4294967296"`},
+		{in: "vsock!guest:3", err: `bad context identifier "guest"`},
+		{in: "vsock!3:4294967295", err: `bad port "4294967295": want 0 to 4294967294`},
+		{in: "vsock!3:9pfs", err: `bad port "9pfs"`},
 		{in: "exec! ", err: "exec! needs a command"},
 		{in: "exec!a\x00b", err: "NUL"},
 		{in: "tcp!a:b!564", err: `bad host "a:b"`},
@@ -90,7 +103,7 @@ func TestParse(t *testing.T) {
 
 // FuzzParse holds that what is accepted has a canonical form that means the same.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"unix!/a", "tcp!h!1", "tcp:[::1]:9pfs", "tcp!*!0", "tcp!a:b:c", "unix:@x", "tcp![]!1", "stdio!", "fd!3,4", "exec:a b", "systemd!x"} {
+	for _, s := range []string{"unix!/a", "tcp!h!1", "tcp:[::1]:9pfs", "tcp!*!0", "tcp!a:b:c", "unix:@x", "tcp![]!1", "stdio!", "fd!3,4", "exec:a b", "systemd!x", "vsock!any:1", "vsock:7!9"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

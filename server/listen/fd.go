@@ -231,6 +231,15 @@ func adopt(a Addr, k kind, files []*os.File, o Options) (*Listener, error) {
 
 // adoptListener makes a listener of a socket that listens already, and closes f when that succeeds.
 func (l *Listener) adoptListener(f *os.File) error {
+	if _, ok := isVsock(f); ok {
+		v, err := fileVsock(f)
+		if err != nil {
+			return err
+		}
+		l.l, l.addr = v, v.address()
+		f.Close()
+		return nil
+	}
 	nl, err := net.FileListener(f)
 	if err != nil {
 		return err
@@ -259,6 +268,13 @@ func adoptConn(a Addr, k kind, files []*os.File, trust bool) (peerConn, error) {
 			return nil, err
 		}
 		return &ownConn{c, a}, nil
+	}
+	if peer, ok := isVsock(files[0]); ok {
+		c, err := newPipes(a, files[0], files[0])
+		if err != nil {
+			return nil, err
+		}
+		return &vsockConn{Conn: c, from: peer, trust: trust}, nil
 	}
 	c, err := net.FileConn(files[0])
 	if err != nil {

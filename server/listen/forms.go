@@ -7,11 +7,12 @@ import (
 	"strings"
 )
 
-// forms reads what follows the network in the addresses that are neither a socket file nor a TCP port.
+// forms reads what follows the network in the addresses that are neither a unix socket nor a TCP port.
 var forms = map[string]func(rest string) (Addr, error){
 	"stdio":   parseStdio,
 	"fd":      parseFD,
 	"systemd": parseSystemd,
+	"vsock":   parseVsock,
 	"exec":    parseExec,
 }
 
@@ -25,6 +26,8 @@ func (a Addr) form() string {
 			return "fd!" + strconv.Itoa(a.In)
 		}
 		return fmt.Sprintf("fd!%d,%d", a.In, a.Out)
+	case "vsock":
+		return fmt.Sprintf("vsock!%s:%d", a.Host, uint32(a.Port))
 	case "systemd", "exec":
 		return a.Network + "!" + a.Path
 	}

@@ -10,6 +10,7 @@
 // # Other addresses
 //
 //	unix!@NAME      listen, dial: a unix socket without a file, in the network namespace of the process; Linux only
+//	vsock!CID:PORT  listen, dial: from a virtual machine to its host and back; CID is any (listen), host, local or a number. Linux only
 //	stdio!          listen: standard input and output, one connection
 //	fd!R[,W]        listen: open descriptors from 3 on, a socket that listens, or a connected one or two pipes, which are one connection
 //	systemd![NAME]  listen: the sockets that systemd has passed, all or those called NAME; see [ListenAll]
@@ -20,7 +21,7 @@
 // # Who the peer is
 //
 // Over a unix socket the kernel proves the peer's uid, gid and groups. Root may attach as anyone, as Linux's mount does with
-// access=user; everybody else is who they are. Over TCP nothing is proven: by default everyone is nobody, and with
+// access=user; everybody else is who they are. Over TCP and vsock nothing is proven: by default everyone is nobody, and with
 // [Trust] the peer is believed whatever it says, which is right only where every host that can reach the port is trusted.
 //
 // A connection that was given to this process when it was started, by pipes or a socketpair, is that of its own user: who started it can do
@@ -56,6 +57,7 @@ import (
 
 	"github.com/clone9p/clone9p/p9ext"
 	"github.com/clone9p/clone9p/server"
+	"github.com/mdlayher/vsock"
 	"golang.org/x/sys/unix"
 )
 
@@ -137,6 +139,11 @@ func Listen(addr string, o Options) (*Listener, error) {
 				err = errInsecure
 			}
 		}
+	case "vsock":
+		var v *vsockListener
+		if v, err = listenVsock(a); err == nil {
+			l.l, l.addr = v, v.address()
+		}
 	case "fd":
 		l, err = takeFD(a, o)
 	case "stdio":
@@ -194,6 +201,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 		_ = c.SetKeepAliveConfig(keepAlive)
 		_ = setUserTimeout(c)
 		return &tcpConn{TCPConn: c, trust: l.trust}, nil
+	case *vsock.Conn:
+		at := c.RemoteAddr().(*vsock.Addr)
+		return &vsockConn{Conn: c, from: vsockName(at.ContextID, at.Port), trust: l.trust}, nil
 	}
 	return c, nil
 }
@@ -283,6 +293,9 @@ func inheritListener(f *os.File, h Handover) (net.Listener, error) {
 			return nil, err
 		}
 	}
+	if h.Addr.Network == "vsock" {
+		return fileVsock(f)
+	}
 	return net.FileListener(f)
 }
 
@@ -309,6 +322,8 @@ func (a Addr) connect(ctx context.Context) (net.Conn, error) {
 			_ = setUserTimeout(t)
 		}
 		return c, err
+	case "vsock":
+		return dialVsock(ctx, a)
 	case "exec":
 		c, err := dialCommand(ctx, a)
 		if err != nil {

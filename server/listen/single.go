@@ -88,7 +88,10 @@ func (c *singleConn) SetWriteBuffer(n int) error { return setWriteBuffer(c.peerC
 // files returns the descriptors of the connection, duplicated where it has one.
 func (s *single) files() ([]*os.File, error) {
 	c := net.Conn(s.conn)
-	if own, ok := c.(*ownConn); ok {
+	switch own := c.(type) {
+	case *ownConn:
+		c = own.Conn
+	case *vsockConn:
 		c = own.Conn
 	}
 	var files []*os.File
