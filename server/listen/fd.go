@@ -163,7 +163,8 @@ func newFile(fd int) *os.File {
 }
 
 // takeStdio makes a listener of standard input and output, which are numbers in and out. They are moved away: in becomes /dev/null, and out the
-// same file as number errs, which is standard error, so that nothing else in this process can put a word into the conversation.
+// same file as number errs, which is standard error, so that nothing else in this process can put a word into the conversation. Where standard error
+// is the conversation itself, as inetd has it, all three become /dev/null.
 func takeStdio(in, out, errs int, o Options) (*Listener, error) {
 	k, one, err := ends(end{in, "standard input"}, end{out, "standard output"})
 	if err != nil {
@@ -183,6 +184,7 @@ func takeStdio(in, out, errs int, o Options) (*Listener, error) {
 		}
 		files = append(files, newFile(high))
 	}
+	shared := same(end{fd: errs}, end{fd: in}) || same(end{fd: errs}, end{fd: out})
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return fail(err)
@@ -190,6 +192,11 @@ func takeStdio(in, out, errs int, o Options) (*Listener, error) {
 	defer null.Close()
 	if err := unix.Dup2(int(null.Fd()), in); err != nil {
 		return fail(err)
+	}
+	if shared {
+		if err := unix.Dup2(int(null.Fd()), errs); err != nil {
+			return fail(err)
+		}
 	}
 	if err := unix.Dup2(errs, out); err != nil { // there is no standard error
 		if err := unix.Dup2(int(null.Fd()), out); err != nil {

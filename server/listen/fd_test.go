@@ -351,6 +351,30 @@ func TestStdioIsTaken(t *testing.T) {
 	talk(t, other, c)
 	noMore(t, l, c)
 
+	// Standard error is the same socket.
+	in, other = pairFDs(t, unix.SOCK_STREAM)
+	var all [2]int
+	for i := range all {
+		if all[i], err = unix.Dup(in); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(all[i])
+	}
+	defer unix.Close(in)
+	if l, err = takeStdio(in, all[0], all[1], Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range all {
+		if _, err := unix.Write(fd, []byte("lost")); err != nil {
+			t.Errorf("descriptor %d: %v", fd, err)
+		}
+	}
+	if c, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	talk(t, c, other)
+	noMore(t, l, c)
+
 	_, err = takeStdio(in, out, errs, Options{})
 	if err == nil || err.Error() != "standard input is a device: want a socket or pipes" {
 		t.Errorf("a second time: %v", err)
