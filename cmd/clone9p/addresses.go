@@ -1,6 +1,22 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"time"
+
+	"github.com/clone9p/clone9p/server/listen"
+	"github.com/spf13/cobra"
+)
+
+// commandTimeout is how long a server behind a command may take to answer: ssh may ask a person for a password first.
+const commandTimeout = 2 * time.Minute
+
+// timeoutOf is how long the server at addr may take to answer a client that connects.
+func timeoutOf(addr string) time.Duration {
+	if a, err := listen.Parse(addr); err == nil && a.Network == "exec" {
+		return commandTimeout
+	}
+	return dialTimeout
+}
 
 // addressesTopic is the help topic, and manual page, of all forms of addresses.
 func addressesTopic() *cobra.Command {
@@ -42,7 +58,8 @@ Started by ssh, the client is the user who has logged in:
 
     clone9p ls --addr 'exec!ssh host clone9p serve --listen stdio!'
 
-Nothing else comes from that input or goes to that output: the log goes to standard error. Over pipes and socketpairs
+Nothing else comes from that input or goes to that output: the log goes to standard error, and where that is the same file, as inetd has
+it, nowhere. Over pipes and socketpairs
 the client is the server's own user, for who has started it can do all that it can. A connected socket, such as
 inetd's, is treated as its kind: a client over tcp as above, one of a unix socket as itself.
 
@@ -58,7 +75,8 @@ another such answer: a server that hangs is started again. All of it comes from 
 started, in a private network namespace too: NotifyAccess=main will do.
 
 exec!COMMAND: COMMAND is run by /bin/sh, with the standard error and the terminal of clone9p. When the connection ends, so does its input; a
-second later it is gone, killed where that is needed. It reaches a server that runs already by relay:
+second later it is gone, killed where that is needed. Each clone9p that dials the address runs a COMMAND of its own; two minutes are for
+what ssh may ask. It reaches a server that runs already by relay:
 
     clone9p ls --addr 'exec!ssh host clone9p relay'`,
 	}

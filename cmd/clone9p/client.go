@@ -92,7 +92,7 @@ func connect(ctx context.Context, t target) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeoutOf(addr))
 	defer cancel()
 	nc, err := listen.Dial(ctx, addr)
 	if err != nil {
