@@ -153,9 +153,7 @@ func (a *app) serve(ctx context.Context, o *serveOptions, ks []kind) error {
 		}
 	} else {
 		ls, err = o.listeners()
-		if err == nil {
-			sup, err = newSupervisor(log)
-		}
+		sup = newSupervisor(log)
 	}
 	if err != nil {
 		return err

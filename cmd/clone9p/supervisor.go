@@ -35,30 +35,32 @@ type supervisor struct {
 	log   zerolog.Logger
 }
 
-// newSupervisor looks into the environment, from which it takes what it finds: that is for this process and none that it starts.
-func newSupervisor(log zerolog.Logger) (*supervisor, error) {
+// newSupervisor looks into the environment, from which it takes what it finds: that is for this process and none that it starts. A supervisor that
+// cannot be reached is one line in the log: a shell that somebody's service has started may have the name of a socket that is long gone.
+func newSupervisor(log zerolog.Logger) *supervisor {
 	socket, usec, pid := os.Getenv(envNotify), os.Getenv(envWatchdog), os.Getenv(envWatchdogPID)
 	for _, name := range []string{envNotify, envWatchdog, envWatchdogPID} {
 		os.Unsetenv(name)
 	}
 	s := &supervisor{log: log}
 	if socket == "" {
-		return s, nil
+		return s
 	}
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
-		return nil, fmt.Errorf("cannot reach the supervisor at %s=%s: %w", envNotify, socket, err)
+		log.Warn().Err(err).Str(envNotify, socket).Msg("cannot reach the supervisor; going on without")
+		return s
 	}
 	s.conn = conn
 	if usec != "" && (pid == "" || pid == strconv.Itoa(os.Getpid())) {
 		n, err := strconv.ParseInt(usec, 10, 64)
 		if err != nil || n <= 0 || n > int64(time.Duration(1<<63-1)/time.Microsecond) {
-			conn.Close()
-			return nil, fmt.Errorf("%s is %q: want a number of microseconds", envWatchdog, usec)
+			log.Warn().Str(envWatchdog, usec).Msg("no number of microseconds; going on without a watchdog")
+			return s
 		}
 		s.every = time.Duration(n) * time.Microsecond
 	}
-	return s, nil
+	return s
 }
 
 // close ends the connection.
