@@ -152,7 +152,7 @@ func (c *session) greet() error {
 		ctx, cancel := context.WithTimeout(c.ctx, c.srv.conf.HelloTimeout)
 		defer cancel()
 		err := h.HandshakeContext(ctx)
-		if ctx.Err() != nil && c.ctx.Err() == nil {
+		if ctx.Err() != nil && c.ctx.Err() == nil || isTimeout(err) {
 			err = errNoHello
 		}
 		if err != nil {

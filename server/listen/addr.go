@@ -15,10 +15,10 @@ import (
 
 // An Addr is a parsed address. Its zero value is none.
 type Addr struct {
-	Network string // "unix", "tcp", or one of forms
+	Network string // "unix", "tcp", "tls", which is TLS over TCP, or one of forms
 	Path    string // unix: the socket's path, or @ and its name in the abstract namespace of Linux; exec: the command; systemd: the socket's name there, "" for all
-	Host    string // tcp: a name or a number; "*" is every address of this machine. vsock: any, host, local or a number
-	Port    int    // tcp, vsock: 0 asks the kernel for a free port
+	Host    string // tcp, tls: a name or a number; "*" is every address of this machine. vsock: any, host, local or a number
+	Port    int    // tcp, tls, vsock: 0 asks the kernel for a free port
 	In, Out int    // fd: the descriptors that are read and written
 }
 
@@ -28,7 +28,7 @@ var ports = map[string]int{"9fs": 564, "9pfs": 564, "styx": 6666}
 // maxPath is the longest path of a unix socket: the kernel's array less the NUL that ends it.
 var maxPath = len(unix.RawSockaddrUnix{}.Path) - 1
 
-// Parse reads an address in the manner of Plan 9's dial(2): unix!PATH or tcp!HOST!PORT. Where ! has a meaning of its own, as
+// Parse reads an address in the manner of Plan 9's dial(2): unix!PATH, tcp!HOST!PORT or tls!HOST!PORT. Where ! has a meaning of its own, as
 // in an interactive shell, a colon does as well: unix:PATH, tcp:HOST:PORT, tcp!HOST:PORT. HOST is a name, a number (IPv6 in
 // brackets or not) or *; PORT is a number or a service name such as 9pfs; a PATH that begins with @ is an abstract socket's name. Any other form is an error that says what was expected.
 //
@@ -39,7 +39,7 @@ func Parse(s string) (Addr, error) {
 	}
 	i := strings.IndexAny(s, "!:/")
 	if i <= 0 || s[i] == '/' {
-		return fail("want unix!PATH or tcp!HOST!PORT")
+		return fail("want unix!PATH, tcp!HOST!PORT or tls!HOST!PORT")
 	}
 	rest := s[i+1:]
 	switch s[:i] {
@@ -55,12 +55,12 @@ func Parse(s string) (Addr, error) {
 			return fail("the path has %d bytes, a socket's may have %d", len(rest), maxPath)
 		}
 		return Addr{Network: "unix", Path: rest}, nil
-	case "tcp":
-		host, port, err := splitTCP(rest)
+	case "tcp", "tls":
+		host, port, err := splitTCP(s[:i], rest)
 		if err != nil {
 			return fail("%v", err)
 		}
-		return Addr{Network: "tcp", Host: host, Port: port}, nil
+		return Addr{Network: s[:i], Host: host, Port: port}, nil
 	}
 	if parse := forms[s[:i]]; parse != nil {
 		a, err := parse(rest)
@@ -69,20 +69,20 @@ func Parse(s string) (Addr, error) {
 		}
 		return a, nil
 	}
-	return fail("unknown network %q: want unix!PATH or tcp!HOST!PORT", s[:i])
+	return fail("unknown network %q: want unix!PATH, tcp!HOST!PORT or tls!HOST!PORT", s[:i])
 }
 
-// splitTCP divides HOST!PORT or HOST:PORT.
-func splitTCP(s string) (host string, port int, err error) {
+// splitTCP divides HOST!PORT or HOST:PORT, which stood behind network.
+func splitTCP(network, s string) (host string, port int, err error) {
 	i := strings.LastIndexByte(s, '!')
 	if i < 0 {
 		// An IPv6 number without brackets has colons of its own, and which of them precedes the port is anybody's guess.
 		if strings.Count(s, ":") > 1 && !strings.HasPrefix(s, "[") {
-			return "", 0, errors.New("write an IPv6 address in brackets, or as tcp!HOST!PORT")
+			return "", 0, fmt.Errorf("write an IPv6 address in brackets, or as %s!HOST!PORT", network)
 		}
 		i = strings.LastIndexByte(s, ':')
 		if i < 0 || strings.HasSuffix(s, "]") {
-			return "", 0, errors.New("no port: want tcp!HOST!PORT")
+			return "", 0, fmt.Errorf("no port: want %s!HOST!PORT", network)
 		}
 	}
 	host, service := s[:i], s[i+1:]
@@ -99,7 +99,7 @@ func splitTCP(s string) (host string, port int, err error) {
 		return "", 0, fmt.Errorf("bad host %q", host)
 	}
 	if service == "" {
-		return "", 0, errors.New("no port: want tcp!HOST!PORT")
+		return "", 0, fmt.Errorf("no port: want %s!HOST!PORT", network)
 	}
 	if n, err := strconv.ParseUint(service, 10, 16); err == nil {
 		return host, int(n), nil
@@ -114,13 +114,13 @@ func splitTCP(s string) (host string, port int, err error) {
 	return host, n, nil
 }
 
-// String returns the address in its canonical form, unix!PATH or tcp!HOST!PORT or as the package comment has it, which Parse reads.
+// String returns the address in its canonical form, unix!PATH, tcp!HOST!PORT, tls!HOST!PORT or as the package comment has it, which Parse reads.
 func (a Addr) String() string {
 	switch a.Network {
 	case "unix":
 		return "unix!" + a.Path
-	case "tcp":
-		return "tcp!" + a.Host + "!" + strconv.Itoa(a.Port)
+	case "tcp", "tls":
+		return a.Network + "!" + a.Host + "!" + strconv.Itoa(a.Port)
 	}
 	return a.form()
 }

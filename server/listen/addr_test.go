@@ -30,6 +30,9 @@ func TestParse(t *testing.T) {
 		{in: "tcp![::1]!564", want: "tcp!::1!564"},
 		{in: "tcp:[::1]:564", want: "tcp!::1!564"},
 		{in: "tcp!fe80::1%eth0!564", want: "tcp!fe80::1%eth0!564"},
+		{in: "tls!fs.example!9pfs", want: "tls!fs.example!564"},
+		{in: "tls:[::1]:564", want: "tls!::1!564"},
+		{in: "tls!*:0", want: "tls!*!0"},
 
 		{in: "stdio!", want: "stdio!"},
 		{in: "stdio:", want: "stdio!"},
@@ -46,10 +49,10 @@ func TestParse(t *testing.T) {
 		{in: "vsock!007:4294967294", want: "vsock!7:4294967294"},
 		{in: "exec:a ! b : c", want: "exec!a ! b : c"},
 
-		{in: "", err: "want unix!PATH or tcp!HOST!PORT"},
-		{in: "/run/clone9p.sock", err: "want unix!PATH or tcp!HOST!PORT"},
-		{in: "./clone9p.sock", err: "want unix!PATH or tcp!HOST!PORT"},
-		{in: "localhost", err: "want unix!PATH or tcp!HOST!PORT"},
+		{in: "", err: "want unix!PATH, tcp!HOST!PORT or tls!HOST!PORT"},
+		{in: "/run/clone9p.sock", err: "want unix!PATH, tcp!HOST!PORT or tls!HOST!PORT"},
+		{in: "./clone9p.sock", err: "want unix!PATH, tcp!HOST!PORT or tls!HOST!PORT"},
+		{in: "localhost", err: "want unix!PATH, tcp!HOST!PORT or tls!HOST!PORT"},
 		{in: "localhost:564", err: `unknown network "localhost"`},
 		{in: "udp!localhost!564", err: `unknown network "udp"`},
 		{in: "unix!", err: "no path"},
@@ -58,6 +61,7 @@ func TestParse(t *testing.T) {
 		{in: "unix!/" + strings.Repeat("x", 200), err: "has 201 bytes"},
 		{in: "tcp!localhost", err: "no port"},
 		{in: "tcp![::1]", err: "no port"},
+		{in: "tls!localhost", err: "no port: want tls!HOST!PORT"},
 		{in: "tcp!localhost!", err: "no port"},
 		{in: "tcp!!564", err: "no host"},
 		{in: "tcp::564", err: "no host"},
@@ -103,7 +107,7 @@ func TestParse(t *testing.T) {
 
 // FuzzParse holds that what is accepted has a canonical form that means the same.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"unix!/a", "tcp!h!1", "tcp:[::1]:9pfs", "tcp!*!0", "tcp!a:b:c", "unix:@x", "tcp![]!1", "stdio!", "fd!3,4", "exec:a b", "systemd!x", "vsock!any:1", "vsock:7!9"} {
+	for _, s := range []string{"unix!/a", "tcp!h!1", "tcp:[::1]:9pfs", "tcp!*!0", "tcp!a:b:c", "unix:@x", "tcp![]!1", "stdio!", "fd!3,4", "exec:a b", "systemd!x", "vsock!any:1", "vsock:7!9", "tls:h:1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

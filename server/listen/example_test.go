@@ -20,5 +20,5 @@ func ExampleParse() {
 	// unix!/run/clone9p.sock
 	// tcp!localhost!564
 	// tcp!::1!5640
-	// address "5640": want unix!PATH or tcp!HOST!PORT
+	// address "5640": want unix!PATH, tcp!HOST!PORT or tls!HOST!PORT
 }

@@ -1,7 +1,7 @@
 // Package listen turns addresses into connections and tells the server who is at the other end.
 //
-// An address is a Plan 9 dial string, unix!PATH or tcp!HOST!PORT; [Parse] has the details. [Listen] makes a listener whose
-// connections have a method Peer, by which server.Server learns who attaches:
+// An address is a Plan 9 dial string, unix!PATH, tcp!HOST!PORT or tls!HOST!PORT; [Parse] has the details. [Listen] makes a
+// listener whose connections have a method Peer, by which server.Server learns who attaches:
 //
 //	l, err := listen.Listen("unix!/run/clone9p.sock", listen.Options{})
 //	...
@@ -23,6 +23,12 @@
 // Over a unix socket the kernel proves the peer's uid, gid and groups. Root may attach as anyone, as Linux's mount does with
 // access=user; everybody else is who they are. Over TCP and vsock nothing is proven: by default everyone is nobody, and with
 // [Trust] the peer is believed whatever it says, which is right only where every host that can reach the port is trusted.
+//
+// Over TLS, which is 1.3 and nothing older, a certificate proves it that was signed by one of those whom the server was told to
+// believe: [TLSFiles].CA. It names the user by a URI clone9p:NAME among its subject's alternative names or, where there is none, by
+// its subject's common name, exactly one in either case. The user's uid and groups are those of the server's machine; a name that it
+// does not know is refused. As over a unix socket, root may attach as anyone, and everybody else is who they are; nobody is nobody.
+// Sessions are not resumed, so that each connection shows a certificate, which is believed or not by what the server knows then.
 //
 // A connection that was given to this process when it was started, by pipes or a socketpair, is that of its own user: who started it can do
 // all that it can. A socket with a name is what its kind says, as it would be if it had been accepted here.
@@ -73,6 +79,7 @@ const (
 // Options are the settings of a listener. The zero value is a good default.
 type Options struct {
 	InsecureTCP bool // a tcp address that other hosts reach may be listened on
+	TLS         *TLS // what a tls address shows and believes; without it none is listened on
 	TCPIdentity TCPIdentity
 	Mode        fs.FileMode // permissions of a unix socket's file; 0 means 0660
 	Group       string      // group of a unix socket's file, a name or a number; "" leaves it to the system
@@ -97,6 +104,7 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: keepIdle, Interval: keep
 type Listener struct {
 	addr  Addr
 	trust bool
+	tls   *TLS // for a tls address
 	l     net.Listener
 	file  fileID // the socket file we made; zero for tcp
 
@@ -129,12 +137,18 @@ func Listen(addr string, o Options) (*Listener, error) {
 		} else {
 			l.l, l.file, err = listenUnix(a.Path, o)
 		}
-	case "tcp":
+	case "tcp", "tls":
+		if a.Network == "tls" {
+			if err := o.TLS.mayListen(); err != nil {
+				return nil, explain("listen on", a, err)
+			}
+			l.tls = o.TLS
+		}
 		l.l, err = (&net.ListenConfig{KeepAliveConfig: keepAlive}).Listen(context.Background(), "tcp", a.dial())
 		if err == nil {
 			at := l.l.Addr().(*net.TCPAddr)
 			l.addr.Port = at.Port
-			if !at.IP.IsLoopback() && !o.InsecureTCP {
+			if !at.IP.IsLoopback() && !o.InsecureTCP && l.tls == nil {
 				l.l.Close()
 				err = errInsecure
 			}
@@ -166,7 +180,7 @@ var errDialOnly = errors.New("it is an address for clients")
 var errListenOnly = errors.New("it is an address for servers")
 
 // errInsecure is why a listener that other hosts reach is refused.
-var errInsecure = errors.New("other hosts can reach it, and nothing on TCP is encrypted or proven: listen on 127.0.0.1, or say --insecure-tcp where that is wanted")
+var errInsecure = errors.New("other hosts can reach it, and nothing on TCP is encrypted or proven: listen on 127.0.0.1 or in TLS, or say --insecure-tcp where that is wanted")
 
 // explain puts the address in front of an error and takes package net's own wrapping away, which would say it a second time.
 func explain(what string, a Addr, err error) error {
@@ -200,6 +214,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 		// What fails here costs only how soon a vanished peer is found.
 		_ = c.SetKeepAliveConfig(keepAlive)
 		_ = setUserTimeout(c)
+		if l.tls != nil {
+			return l.tls.accept(c), nil
+		}
 		return &tcpConn{TCPConn: c, trust: l.trust}, nil
 	case *vsock.Conn:
 		at := c.RemoteAddr().(*vsock.Addr)
@@ -230,10 +247,12 @@ func (l *Listener) Single() bool {
 	return ok
 }
 
-// A Handover is what another process needs beside the descriptors to go on with a listener, in a form for encoding/json.
+// A Handover is what another process needs beside the descriptors to go on with a listener, in a form for encoding/json. With a tls
+// address that process sets TLS, of which nothing is handed over.
 type Handover struct {
 	Addr     Addr
 	Trust    bool
+	TLS      *TLS `json:"-"`
 	Dev, Ino uint64
 	Single   bool
 	Files    int // how many there are: 1, or 2 for a connection by two pipes
@@ -242,7 +261,7 @@ type Handover struct {
 // Hand gives the listener away: it returns the descriptors and what [Inherit] wants to know in the process that gets them. The listener
 // can accept no more, and connections wait until the heir accepts them. Close still removes the socket file, unless the heir has done so.
 func (l *Listener) Hand() ([]*os.File, Handover, error) {
-	h := Handover{Addr: l.addr, Trust: l.trust, Dev: l.file.Dev, Ino: l.file.Ino}
+	h := Handover{Addr: l.addr, Trust: l.trust, TLS: l.tls, Dev: l.file.Dev, Ino: l.file.Ino}
 	var files []*os.File
 	var err error
 	if s, ok := l.l.(*single); ok {
@@ -274,6 +293,12 @@ func Inherit(files []*os.File, h Handover) (*Listener, error) {
 		return nil, fmt.Errorf("cannot inherit %s: %d files came instead of %d", h.Addr, len(files), h.Files)
 	}
 	l := &Listener{addr: h.Addr, trust: h.Trust, file: fileID{h.Dev, h.Ino}}
+	if h.Addr.Network == "tls" {
+		if err := h.TLS.mayListen(); err != nil {
+			return nil, explain("inherit", h.Addr, err)
+		}
+		l.tls = h.TLS
+	}
 	var err error
 	if h.Single {
 		l.l, err = inheritSingle(files, h)
@@ -299,25 +324,38 @@ func inheritListener(f *os.File, h Handover) (net.Listener, error) {
 	return net.FileListener(f)
 }
 
-// Dial connects to the server at addr, see [Parse]. The context limits the attempt, not the connection.
-func Dial(ctx context.Context, addr string) (net.Conn, error) {
+// Dial connects to the server at addr, see [Parse]. The context limits the attempt, not the connection. For a tls address see [DialTLS].
+func Dial(ctx context.Context, addr string) (net.Conn, error) { return DialTLS(ctx, addr, nil) }
+
+// DialTLS is Dial with what a tls address needs. The server's certificate must be for the host of the address.
+func DialTLS(ctx context.Context, addr string, t *TLS) (net.Conn, error) {
 	a, err := Parse(addr)
 	if err != nil {
 		return nil, err
+	}
+	if a.Network == "tls" && t == nil {
+		return nil, explain("connect to", a, errNoCert)
 	}
 	c, err := a.connect(ctx)
 	if err != nil {
 		return nil, explain("connect to", a, err)
 	}
+	if a.Network == "tls" {
+		return t.dial(ctx, a, c)
+	}
 	return c, nil
 }
 
-// connect is Dial without words around its errors.
+// connect is Dial without words around its errors, and without what goes over the connection in TLS.
 func (a Addr) connect(ctx context.Context) (net.Conn, error) {
 	switch a.Network {
-	case "unix", "tcp":
+	case "unix", "tcp", "tls":
+		network := a.Network
+		if network == "tls" {
+			network = "tcp"
+		}
 		d := net.Dialer{KeepAliveConfig: keepAlive}
-		c, err := d.DialContext(ctx, a.Network, a.dial())
+		c, err := d.DialContext(ctx, network, a.dial())
 		if t, ok := c.(*net.TCPConn); ok {
 			_ = setUserTimeout(t)
 		}
