@@ -34,8 +34,9 @@ const (
 	clientMessage = ioSize + 4096
 )
 
-// addrFlag gives a command its flag --addr.
+// addrFlag gives a client command its flag --addr, and those that a tls address wants.
 func addrFlag(cmd *cobra.Command) *string {
+	tlsFlags(cmd)
 	return cmd.Flags().String("addr", "", "`ADDR` of the server (default $CLONE9P_ADDR, else the default socket)")
 }
 
@@ -94,21 +95,25 @@ func connect(ctx context.Context, t target) (*session, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeoutOf(addr))
 	defer cancel()
-	nc, err := listen.Dial(ctx, addr)
+	nc, err := dial(ctx, addr)
 	if err != nil {
-		return nil, fmt.Errorf("%w (is clone9p serve running?)", err)
+		return nil, err
 	}
 	s := &session{addr: addr, net: nc}
 	s.conn, err = client.New(ctx, nc, client.Options{Dialects: dialects, MaxMessage: clientMessage, FlushTimeout: flushTimeout})
 	if err == nil {
-		if s.root, err = attach(ctx, s.conn); err != nil {
-			s.conn.Close()
-		}
+		s.root, err = attach(ctx, s.conn)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("it does not answer within %v", dialTimeout)
 	}
 	if err != nil {
+		if why := listen.Refused(nc); why != nil {
+			err = why
+		}
+		if s.conn != nil {
+			s.conn.Close()
+		}
 		return nil, fmt.Errorf("cannot attach to the server at %s: %w", addr, err)
 	}
 	return s, nil

@@ -11,17 +11,19 @@ import (
 
 	"github.com/BurntSushi/toml"
 	"github.com/clone9p/clone9p/clonefs"
+	"github.com/clone9p/clone9p/server/listen"
 	"github.com/spf13/pflag"
 )
 
 // A configuration file, TOML, has a key for each flag of serve: of the same name at its top for the server's own flags, and for those of a
 // device, --DEV-NAME, the key NAME in the table DEV. The table access has the rules of access.go, which have no flags. Flags win over the
-// file. The file is read again on SIGHUP: the rules are replaced, the rest is for the next start.
+// file. The file is read again on SIGHUP: the rules and the names of the files of TLS are replaced, the rest is for the next start.
 
 // A config is what one reading of a configuration file brought.
 type config struct {
 	values map[string][]string // by flag
 	access accessRules
+	tls    listen.TLSFiles // what they and the flags say together
 }
 
 // maxConfig is how large a configuration file may be, in bytes.
@@ -310,7 +312,13 @@ func (c *config) differs(d *config) []string {
 
 // configure reads the configuration file, if there is one, and sets what the command line has left open.
 func (o *serveOptions) configure(flags *pflag.FlagSet, ks []kind) error {
-	o.reread = func() (*config, error) { return readConfig(o.config, flags, ks) }
+	o.reread = func() (*config, error) {
+		c, err := readConfig(o.config, flags, ks)
+		if err == nil {
+			c.tls = c.tlsFiles(flags)
+		}
+		return c, err
+	}
 	o.conf = new(config)
 	if o.config == "" {
 		return nil
@@ -334,5 +342,10 @@ func (o *serveOptions) reload(tree *clonefs.FS) (later []string, err error) {
 		return nil, fmt.Errorf("%s: %w", o.config, err)
 	}
 	o.conf.access = c.access
-	return o.conf.differs(c), nil
+	o.tlsFiles = c.tls
+	later = o.conf.differs(c)
+	if o.tls != nil {
+		later = slices.DeleteFunc(later, isTLSFile)
+	}
+	return later, nil
 }

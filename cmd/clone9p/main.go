@@ -81,8 +81,9 @@ Serve the tree, then mount it on Linux:
 
 or reach it without a mount, by ls, read, write and with.
 
-An address is unix!PATH or tcp!HOST!PORT; unix:PATH and tcp:HOST:PORT mean the same, for shells where !
-is history. clone9p help addresses has all forms.`,
+An address is unix!PATH, tcp!HOST!PORT or tls!HOST!PORT; unix:PATH, tcp:HOST:PORT and tls:HOST:PORT mean the same, for shells
+where ! is history. Over TLS both sides show certificates: see serve --help for what those of users are. clone9p help addresses has
+all forms.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -92,7 +93,7 @@ is history. clone9p help addresses has all forms.`,
 			return errors.New("no command given")
 		},
 		RunE:             func(*cobra.Command, []string) error { return nil }, // not reached: Args always fails
-		PersistentPreRun: func(*cobra.Command, []string) { a.parsed = true },
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) { a.parsed = true; keepTLSFlags(cmd) },
 	}
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 
-	"github.com/clone9p/clone9p/server/listen"
 	"github.com/spf13/cobra"
 )
 
@@ -36,9 +34,9 @@ At the end of its input it tells the server, which ends the session; it ends whe
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), dialTimeout)
 		defer cancel()
-		conn, err := listen.Dial(ctx, where)
+		conn, err := dial(ctx, where)
 		if err != nil {
-			return fmt.Errorf("%w (is clone9p serve running?)", err)
+			return err
 		}
 		defer conn.Close()
 		return relay(conn, a.stdin, a.stdout)

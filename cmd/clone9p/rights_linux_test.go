@@ -126,12 +126,12 @@ func TestRights(t *testing.T) {
 	unix, tcp := startServer(t, "--net", "private", "--config", config)
 	for _, d := range []p9client.Dialect{p9client.P9L, p9client.P9u, p9client.P9} {
 		t.Run(d.String(), func(t *testing.T) {
-			c := dial(t, unix, d)
+			c := connection(t, unix, d)
 			var r tried
 			for who := range persons {
 				switch who {
 				case asNobody:
-					r.roots[who] = attachAs(t, dial(t, tcp, d), "", nil)
+					r.roots[who] = attachAs(t, connection(t, tcp, d), "", nil)
 				case theSuper:
 					r.roots[who] = attachAs(t, c, "root", new(uint32))
 				default:
@@ -228,8 +228,8 @@ func startServer(t *testing.T, flags ...string) (unix, tcp string) {
 	return unix, addr[1]
 }
 
-// dial begins a session in that dialect.
-func dial(t *testing.T, addr string, d p9client.Dialect) *p9client.Conn {
+// connection begins a session in that dialect.
+func connection(t *testing.T, addr string, d p9client.Dialect) *p9client.Conn {
 	t.Helper()
 	nc := dialPlain(t, addr)
 	c, err := p9client.New(t.Context(), nc, p9client.Options{Dialects: []p9client.Dialect{d}})

@@ -36,10 +36,11 @@ func TestMain(m *testing.M) {
 // A script is run with CLONE9P_ADDR set to a server in this process, whose one device is box. It may start the real one:
 //
 //	serve [FLAGS]        clone9p serve --listen unix!$WORK/s, until it says that it serves; CLONE9P_ADDR is its address,
-//	                     TCP the last one over TCP, PID its process
+//	                     TCP and TLS the last ones over these, PID its process
 //	logged PATTERN       waits until that server's log matches
 //	end SIGNAL STATUS    sends the signal, waits for the end, which must have that exit status; its log is $WORK/log then
 //	status N COMMAND     runs the command, which must exit with N
+//	ca NAME, cert ...    make certificates, see tls_test.go
 //
 // Conditions: root, tun (TAP interfaces can be made in a private network), linux.
 func TestScripts(t *testing.T) {
@@ -52,6 +53,8 @@ func TestScripts(t *testing.T) {
 			"end":    cmdEnd,
 			"logged": cmdLogged,
 			"status": cmdStatus,
+			"ca":     cmdCA,
+			"cert":   cmdCert,
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
@@ -213,8 +216,8 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Setenv("PID", fmt.Sprint(now.pid))
 	for _, addr := range now.addr {
-		if strings.HasPrefix(addr, "tcp!") {
-			ts.Setenv("TCP", addr)
+		if network, _, _ := strings.Cut(addr, "!"); network == "tcp" || network == "tls" {
+			ts.Setenv(strings.ToUpper(network), addr)
 		}
 	}
 	ts.Setenv("CLONE9P_ADDR", "unix!"+path)

@@ -41,6 +41,9 @@ type serveOptions struct {
 	socketGroup string
 	limits      server.Config
 
+	tlsFiles listen.TLSFiles // for tls addresses; the newest names
+	tls      *listen.TLS     // what is in them; nil without a tls address
+
 	config string                  // the configuration file, "" for none
 	conf   *config                 // what it said at the start; its access is what holds now
 	reread func() (*config, error) // reads it again
@@ -56,16 +59,23 @@ func (a *app) serveCommand() *cobra.Command {
 conversation along.
 
 Who a client is: over a unix socket the kernel proves it; root may attach as anyone, others as themselves. Over TCP
-everyone is nobody, unless --tcp-identity trust believes what they say.
+everyone is nobody, unless --tcp-identity trust believes what they say. Over TLS a certificate proves it that somebody in
+the file --tls-client-ca has signed. It names the user by a URI clone9p:NAME among its subject's alternative names or,
+where there is none, by its subject's common name, exactly one in either case; uid and groups are what this machine knows
+of NAME, and a NAME that it does not know is refused. As over a unix socket root may attach as anyone, others as
+themselves.
 
 Where the network interfaces are: with --net host in the network namespace in which the server was started; with
 --net private in one of its own, which needs no privilege. The default, auto, is host where the server
 may administer that, private otherwise. The log says which, and how to look inside.
 
 A configuration file, --config, may set whatever a flag sets, and has the rules about who may use which device; clone9p
-config shows one. Flags win over it. On SIGHUP it is read again, and its rules hold from then on.`,
+config shows one. Flags win over it. On SIGHUP it is read again, and its rules hold from then on. The files of TLS are
+read again too, and count for new connections. What is wrong with either is logged, and changes nothing. Without both
+SIGHUP is an end.`,
 		Example: `  clone9p serve --listen 'unix!/tmp/clone9p.sock' --listen 'tcp!127.0.0.1!5640'
-  clone9p serve --net private --log-format json`,
+  clone9p serve --net private --log-format json
+  clone9p serve --listen 'tls!*!5641' --tls-cert server.pem --tls-key server.key --tls-client-ca ca.pem`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.configure(cmd.Flags(), ks); err != nil {
@@ -90,6 +100,9 @@ func (o *serveOptions) addFlags(cmd *cobra.Command, ks []kind) {
 	f.StringVar(&o.logFormat, "log-format", "auto", "`FORMAT` of the log: auto (console on a terminal, else json), console or json")
 	f.StringVar(&o.identity, "tcp-identity", "nobody", "what a TCP client's name is worth: nobody or trust (`WHAT`)")
 	f.BoolVar(&o.insecureTCP, "insecure-tcp", false, "listen on tcp addresses that other hosts reach, where nothing is encrypted or proven")
+	f.StringVar(&o.tlsFiles.Cert, "tls-cert", "", "certificate that tls addresses show, in PEM, with those between it and the clients' CA behind it (`FILE`)")
+	f.StringVar(&o.tlsFiles.Key, "tls-key", "", "its key (`FILE`)")
+	f.StringVar(&o.tlsFiles.CA, "tls-client-ca", "", "certificates of those whose certificates prove who a client is, in PEM (`FILE`)")
 	f.StringVar(&o.socketMode, "socket-mode", "0660", "permissions of unix sockets, in octal (`MODE`)")
 	f.StringVar(&o.socketGroup, "socket-group", "", "`GROUP` of unix sockets, a name or a number")
 	f.Uint32Var(&o.limits.MaxMessage, "max-message", server.DefaultMaxMessage, "largest message, in `BYTES`")
@@ -129,6 +142,9 @@ func (a *app) serve(ctx context.Context, o *serveOptions, ks []kind) error {
 	if err != nil {
 		return err
 	}
+	if err := o.loadTLS(); err != nil {
+		return err
+	}
 	drivers, needs, err := build(chosen, len(o.devices) > 0, log)
 	if err != nil {
 		return err
@@ -147,6 +163,7 @@ func (a *app) serve(ctx context.Context, o *serveOptions, ks []kind) error {
 	}()
 	var sup *supervisor
 	if inside {
+		o.handTLS(n.Listeners)
 		ls, files, err = inherit(files, n.Listeners)
 		if err == nil {
 			sup, err = inheritSupervisor(files, n.Supervision, log)
@@ -222,6 +239,7 @@ func (a *app) run(ctx context.Context, o *serveOptions, log zerolog.Logger, ls [
 	if err := tree.Configure(o.conf.access.of(tree.Stats())); err != nil {
 		return fmt.Errorf("%s: %w", o.config, err)
 	}
+	o.warnTLS(log)
 	o.limits.Log = log
 	srv = server.New(tree, o.limits)
 
@@ -254,17 +272,22 @@ func (a *app) run(ctx context.Context, o *serveOptions, log zerolog.Logger, ls [
 }
 
 // wait waits for a reason to stop: a signal, a listener that fails, or the end of the last of the connections that were there from the beginning, of
-// which there are singles. With a configuration file SIGHUP is none: it is read again.
+// which there are singles. With files to read again SIGHUP is none.
 func (o *serveOptions) wait(ctx context.Context, signals <-chan os.Signal, served <-chan error, singles int, tree *clonefs.FS,
 	sup *supervisor, log zerolog.Logger) error {
 	for {
 		select {
 		case s := <-signals:
-			if s != syscall.SIGHUP || o.config == "" {
+			if s != syscall.SIGHUP || o.config == "" && o.tls == nil {
 				log.Info().Stringer("signal", s).Msg("stopping")
 				return nil
 			}
 			sup.reloading()
+			if o.config == "" {
+				o.reloadTLS(log)
+				sup.ready("the certificates were read again")
+				continue
+			}
 			later, err := o.reload(tree)
 			text := "the rules of the configuration hold from now on"
 			switch {
@@ -276,6 +299,7 @@ func (o *serveOptions) wait(ctx context.Context, signals <-chan os.Signal, serve
 			default:
 				log.Info().Msg(text)
 			}
+			o.reloadTLS(log)
 			sup.ready(text)
 		case err := <-served:
 			if err == nil {
@@ -361,7 +385,7 @@ func (o *serveOptions) check() error {
 		}
 		taken = append(taken, a)
 	}
-	return nil
+	return o.checkTLS()
 }
 
 // build makes the drivers. One that this machine cannot have is an error where it was asked for by name, else left out.
@@ -392,7 +416,7 @@ func (o *serveOptions) listeners() ([]*listen.Listener, error) {
 		addrs = []string{addr}
 	}
 	mode, _ := strconv.ParseUint(o.socketMode, 8, 9) // checked
-	lo := listen.Options{TCPIdentity: listen.TCPIdentity(o.identity), InsecureTCP: o.insecureTCP, Mode: fs.FileMode(mode), Group: o.socketGroup}
+	lo := listen.Options{TLS: o.tls, TCPIdentity: listen.TCPIdentity(o.identity), InsecureTCP: o.insecureTCP, Mode: fs.FileMode(mode), Group: o.socketGroup}
 	return listen.ListenAll(addrs, lo)
 }
 

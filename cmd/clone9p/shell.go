@@ -32,7 +32,7 @@ func (a *app) shellCommand() *cobra.Command {
 		Short:                 "Run a command, or a login shell, on the server's machine",
 		Long: `Shell opens a terminal of the server's device pty, runs CMD on it as you, and joins it to this terminal, whose window
 size it follows. Without CMD it is your login shell there. It exits with CMD's status (128 and the signal's number when
-a signal killed it). The server must allow it to you (--pty-exec) and must know for sure who you are: over a unix socket it does.
+a signal killed it). The server must allow it to you (--pty-exec) and must know for sure who you are: over a unix socket and by a certificate it does.
 
 On a terminal all keys go to CMD. After a newline ~. ends a session whose server does not answer; ~~ is one ~.`,
 		Example: "  clone9p shell\n  clone9p shell unix!/run/clone9p.sock -- top",

@@ -39,7 +39,8 @@ a signal killed it). When CMD ends the conversation is over, unless CMD made it 
     CLONE_N       the number of the conversation: 0
     CLONE_DEV     its directory on the server: /ethfoo/0
     CLONE_IFNAME  the name of its network interface, where it has one: ethfoo0
-    CLONE9P_ADDR  the address of the server, which the other commands use
+    CLONE9P_ADDR  the address of the server, which the other commands use; over TLS
+                  CLONE9P_TLS_CERT, CLONE9P_TLS_KEY and CLONE9P_TLS_CA as well
 
 SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to CMD.
 
@@ -98,6 +99,7 @@ func (a *app) with(ctx context.Context, t target, dev string, argv []string, ent
 
 	run.Stdin, run.Stdout, run.Stderr = a.stdin, a.stdout, a.stderr
 	run.Env = append(os.Environ(), "CLONE_N="+n, "CLONE_DEV="+dir, "CLONE9P_ADDR="+s.addr)
+	run.Env = append(run.Env, tlsEnv(ctx, s.addr)...)
 	if f, err := s.open(ctx, dir+"/ifname", p9.ReadOnly); err == nil {
 		if name, err := readLine(ctx, f); err == nil {
 			run.Env = append(run.Env, "CLONE_IFNAME="+name)
