@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -277,6 +278,18 @@ func TestHandshake(t *testing.T) {
 		t.Errorf("beside a handshake under way: %v", err)
 	}
 	if _, err := slow.Read(make([]byte, 1)); err == nil {
+		t.Error("an answer before the handshake")
+	}
+	eventually(t, "it is in the log", func() bool { return log.with(errNoHello.Error()) == 1 })
+}
+
+// The deadline of reading and that of the handshake's context are the same, and whichever comes first is the same to the log.
+func TestHandshakeThatMissesTheDeadlineOfReading(t *testing.T) {
+	var log lines
+	_, addr := serveTCP(t, Config{Log: zerolog.New(&log)}, func(c net.Conn) net.Conn {
+		return shaking{c, func(context.Context) error { return os.ErrDeadlineExceeded }}
+	})
+	if _, err := dialTCP(t, addr).Read(make([]byte, 1)); err == nil {
 		t.Error("an answer before the handshake")
 	}
 	eventually(t, "it is in the log", func() bool { return log.with(errNoHello.Error()) == 1 })
