@@ -360,7 +360,14 @@ func (f *lineFile) WriteContext(ctx context.Context, p []byte, _ int64) (int, er
 	return len(p), nil
 }
 
-func (f *lineFile) Unread(p []byte) { f.d.pushLine(string(p)) }
+// Unread puts a record back in front of those that have come meanwhile.
+func (f *lineFile) Unread(p []byte) {
+	d := f.d
+	d.mu.Lock()
+	d.lines = append([][]byte{append([]byte(nil), p...)}, d.lines...)
+	d.changed.Broadcast()
+	d.mu.Unlock()
+}
 
 type doorFile struct{ promptFile }
 
