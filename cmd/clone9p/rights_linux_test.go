@@ -45,7 +45,8 @@ var rights = []struct {
 	{"DEV/N/ctl", "rwtm", "rwt", "", "", "rwtm"},
 	{"DEV/N/status", "rm", "r", "r", "r", "rtm"},
 
-	{"audio/audio", "rwt", "rwt", "rwt", "rwt", "rwt"},
+	{"audio/audio audio/volume", "rwt", "rwt", "rwt", "rwt", "rwt"},
+	{"audio/audioctl", "", "wt", "", "", "wt"},
 	{"audio/audiostat", "r", "r", "r", "r", "rt"},
 	{"audio/N/data audio/N/volume", "rwtm", "rwt", "", "", "rwtm"},
 	{"audio/N/rx", "rm", "r", "", "", "rtm"},
