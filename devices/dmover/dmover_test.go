@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -290,8 +291,20 @@ func TestCtl(t *testing.T) {
 		t.Errorf("functions, %v:\n%s", err, text)
 	}
 	for line := range strings.Lines(text) {
-		if strings.Contains(line, "=0 ") || strings.Contains(line, "=0\n") {
-			t.Errorf("no speed in %s", line)
+		for _, word := range strings.Fields(line)[4:] {
+			backend, text, _ := strings.Cut(word, "=")
+			if speed, err := strconv.ParseFloat(text, 64); backend != "kernel" && (err != nil || speed <= 0) {
+				t.Errorf("no speed of %s in %s", backend, line)
+			}
+		}
+	}
+}
+
+// A speed is printed as it is: a slow one is not 0, a fast one has no exponent.
+func TestDecimals(t *testing.T) {
+	for speed, want := range map[float64]string{0.01234: "0.0123", 0.5: "0.500", 1: "1.00", 9.876: "9.88", 42.42: "42.4", 999.9: "1000", 123456.7: "123457"} {
+		if got := fmt.Sprintf("%.*f", decimals(speed), speed); got != want {
+			t.Errorf("%v is printed as %s, want %s", speed, got, want)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package dmover
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,7 +116,8 @@ func functions() (string, error) {
 		}
 		fmt.Fprintf(&b, "%s %s %d %d", f.Name, inputs, f.ImmIn, f.ImmOut)
 		for i := range f.Backends {
-			fmt.Fprintf(&b, " %s=%.0f", f.Backends[i].Name, max(f.Speed(i)/1e6, 1))
+			mb := f.Speed(i) / 1e6
+			fmt.Fprintf(&b, " %s=%.*f", f.Backends[i].Name, decimals(mb), mb)
 		}
 		if byKernel(f) {
 			b.WriteString(" " + kernelBackend)
@@ -124,6 +126,9 @@ func functions() (string, error) {
 	}
 	return b.String(), nil
 }
+
+// decimals is how many there are of the three figures of x, which is above 0, that are worth printing.
+func decimals(x float64) int { return max(2-int(math.Floor(math.Log10(x))), 0) }
 
 // byKernel reports whether the kernel can do f between files.
 func byKernel(f *engine.Func) bool { return hasKernel && (f.Name == "copy" || f.Name == "zero") }
