@@ -63,18 +63,13 @@ func fill(out []byte, b byte) {
 const xorBlock = 16 << 10
 
 func xor(out []byte, in [][]byte) {
-	for len(out) > 0 {
-		n := min(xorBlock, len(out))
-		subtle.XORBytes(out[:n], in[0][:n], in[1][:n])
+	for at := 0; at < len(out); at += xorBlock {
+		end := min(at+xorBlock, len(out))
+		o := out[at:end]
+		subtle.XORBytes(o, in[0][at:end], in[1][at:end])
 		for _, p := range in[2:] {
-			subtle.XORBytes(out[:n], out[:n], p[:n])
+			subtle.XORBytes(o, o, p[at:end])
 		}
-		out = out[n:]
-		rest := make([][]byte, len(in), maxInputs) // of constant size: it stays on the stack
-		for k := range in {
-			rest[k] = in[k][n:]
-		}
-		in = rest
 	}
 }
 
