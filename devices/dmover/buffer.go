@@ -25,6 +25,17 @@ const (
 
 var bufferNames = [numBuffers]string{"in0", "in1", "in2", "in3", "in4", "in5", "in6", "in7", "out"}
 
+// bufferNumber is the number of a buffer by its name, -1 for what is none.
+func bufferNumber(name string) int {
+	switch {
+	case name == "out":
+		return outBuffer
+	case len(name) == 3 && name[:2] == "in" && '0' <= name[2] && name[2] < '0'+numInputs:
+		return int(name[2] - '0')
+	}
+	return -1
+}
+
 // A budget is the memory that the buffers of all sessions may have.
 type budget struct {
 	used atomic.Int64

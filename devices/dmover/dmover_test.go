@@ -9,9 +9,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,6 +21,7 @@ import (
 
 	"github.com/clone9p/clone9p/clonefs"
 	"github.com/clone9p/clone9p/clonefs/clonetest"
+	"github.com/clone9p/clone9p/devices/dmover/internal/engine"
 	"github.com/clone9p/clone9p/p9ext"
 	"github.com/hugelgupf/p9/linux"
 	"github.com/hugelgupf/p9/p9"
@@ -332,12 +335,11 @@ func TestMemoryOfAllSessions(t *testing.T) {
 	if err := b.setFunc(t.Context(), []string{"zero"}); err != nil {
 		t.Fatal(err)
 	}
-	l, err := parseLine("1 out=out:0:2097152")
-	if err != nil {
+	var l line
+	if err := l.parse([]byte("1 out=out:0:2097152")); err != nil {
 		t.Fatal(err)
 	}
-	_, err = b.prepare(&l)
-	clonetest.CheckError(t, "an output", err, linux.ENOMEM, strings.Replace(full, "in0", "out", 1))
+	clonetest.CheckError(t, "an output", b.prepare(&request{f: b.f}, &l), linux.ENOMEM, strings.Replace(full, "in0", "out", 1))
 	for _, s := range []*Session{b, a} {
 		if err := s.unbind(t.Context(), []string{"in0"}); err != nil {
 			t.Fatal(err)
@@ -381,7 +383,8 @@ func TestBadRequests(t *testing.T) {
 	for _, line := range []string{
 		"", "\n", "x", "-1 in=in0:0:1", "18446744073709551616 in=in0:0:1", "1 in=in0", "1 in=in8:0:1", "1 in=in0:-1:1", "1 in=in0:0:9223372036854775808",
 		"1 in=in0:9223372036854775807:1", "1 what", "1 out=out:0:1 out=out:0:1", "1 imm=0", "1 imm=xx", "1 imm=00 imm=00",
-		"1" + strings.Repeat(" in=in0:0:1", 9), strings.Repeat("garbage ", 1<<17),
+		"1" + strings.Repeat(" in=in0:0:1", 9), "1 imm=" + strings.Repeat("00", maxLine/2),
+		strings.Repeat("garbage ", 1<<17), strings.Repeat("x\n", 1<<19), strings.Repeat("\x00", 1<<20), strings.Repeat("1 ", 1<<19), strings.Repeat("\n", 1<<20),
 	} {
 		if err := s.send(line); !errors.Is(err, linux.EINVAL) || !strings.HasPrefix(err.Error(), "bad request") || len(err.Error()) > 300 {
 			t.Errorf("%.40q: %v", line, err)
@@ -397,6 +400,110 @@ func TestBadRequests(t *testing.T) {
 		}
 	}
 	s.want("10 in=in0:0:1 out=out:0:1", "10 ok bytes=1")
+	if err := s.send("11 in=in0:0:1 out=out:0:1\n" + strings.Repeat("garbage ", 1<<17)); !errors.Is(err, linux.EINVAL) || s.answer() != "11 ok bytes=1" {
+		t.Errorf("garbage behind a request: %v", err)
+	}
+	// None of one write is over before the write is.
+	err := s.send("12 in=in0:0:1 out=out:0:1\n12 in=in0:0:2 out=out:0:2\n13 in=in0:0:1 out=out:0:1\n")
+	clonetest.CheckError(t, "an id twice", err, linux.EINVAL, "bad request: the id 12 is outstanding")
+	if got := s.answer(); got != "12 ok bytes=1" {
+		t.Errorf("got %s", got)
+	}
+	s.want("12 in=in0:0:2 out=out:0:2", "12 ok bytes=2")
+}
+
+// A session's turn is a megabyte: of one request, or of several over memory.
+func TestTurns(t *testing.T) {
+	s := s9(t)
+	p := s.dev.pool
+	p.max, p.tasks = 0, 1 // somebody waits, nobody works
+	for _, c := range []struct {
+		name  string
+		sizes []int64
+		file  int   // the one that is over a file
+		turns []int // requests of each turn
+	}{
+		{"small ones", []int64{400_000, 400_000, 400_000, 100}, -1, []int{2, 2}},
+		{"exactly a megabyte", []int64{1 << 19, 1 << 19, 0}, -1, []int{2, 1}},
+		{"a large one between small ones", []int64{1, 5 << 20, 1}, -1, []int{1, 1, 1}},
+		{"very many", make([]int64, 300), -1, []int{256, 44}},
+		{"a file between small ones", []int64{1, 1, 1, 1}, 2, []int{2, 1, 1}},
+		{"files", []int64{1, 1}, 0, []int{1, 1}},
+	} {
+		f := engine.Lookup("zero")
+		s.tasks = nil
+		for i, n := range c.sizes {
+			s.tasks = append(s.tasks, &task{r: &request{s: s, f: f, backend: f.Backend(engine.SIMD), n: n, files: i == c.file}, end: n})
+		}
+		all := slices.Clone(s.tasks)
+		var turns []int
+		for len(s.tasks) > 0 {
+			var w turn
+			w.take(s)
+			if !slices.Equal(w.tasks, all[:len(w.tasks)]) {
+				t.Errorf("%s: another order", c.name)
+			}
+			all = all[len(w.tasks):]
+			turns = append(turns, len(w.tasks))
+		}
+		if !slices.Equal(turns, c.turns) {
+			t.Errorf("%s: turns of %v, want %v", c.name, turns, c.turns)
+		}
+	}
+}
+
+// The requests of a write that nobody does at once are queued together, large maps in parts.
+func TestStart(t *testing.T) {
+	d := newDevice(DefaultConfig(), nil)
+	s := d.open(me)
+	defer s.Close()
+	p := d.pool
+	p.max, p.tasks, p.processors = 0, 1, 2
+	if err := s.setFunc(t.Context(), []string{"fill8"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.setBackend(t.Context(), []string{engine.SIMD}); err != nil {
+		t.Fatal(err)
+	}
+	st := &stream{Queue: s.answers, s: s}
+	const text = "1 out=out:0:100 imm=2a\n2 out=out:0:16777216 imm=2a\n3 out=out:0:1\n"
+	if n, err := st.PollWrite([]byte(text), 0, never{}); n != len(text) || err != nil {
+		t.Fatal(n, err)
+	}
+	type part struct {
+		id      uint64
+		at, end int64
+	}
+	var got []part
+	for _, t := range s.tasks {
+		got = append(got, part{t.r.id, t.at, t.end})
+	}
+	if want := []part{{1, 0, 100}, {2, 0, 8 << 20}, {2, 8 << 20, 16 << 20}, {3, 0, 1}}; !slices.Equal(got, want) {
+		t.Errorf("queued are %v, want %v", got, want)
+	}
+	status, err := s.statusText()
+	if err != nil || !strings.Contains(status, "\noutstanding 3\n") || !strings.Contains(status, "\nrequest 2 0 of 16777216 bytes ") {
+		t.Errorf("status, %v:\n%s", err, status)
+	}
+	// A worker does them all.
+	p.mu.Lock()
+	p.max, p.tasks = 1, p.tasks-1
+	p.hire()
+	p.mu.Unlock()
+	seen := make(map[string]bool)
+	for range 3 {
+		line := make([]byte, 100)
+		n, err := st.ReadContext(t.Context(), line, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[string(line[:n])] = true
+	}
+	for _, want := range []string{"1 ok bytes=100\n", "2 ok bytes=16777216\n", "3 ok bytes=1\n"} {
+		if !seen[want] {
+			t.Errorf("no %q in %v", want, seen)
+		}
+	}
 }
 
 // A request counts until its response is read: then the next writer goes on. A writer that gives up takes nothing.
@@ -631,12 +738,12 @@ func TestFileMadeShorter(t *testing.T) {
 	if err := s.bindTo(t.Context(), []string{"in0", "a"}); err != nil {
 		t.Fatal(err)
 	}
-	l, err := parseLine("1 in=in0:0:4194304")
-	if err != nil {
+	var l line
+	if err := l.parse([]byte("1 in=in0:0:4194304")); err != nil {
 		t.Fatal(err)
 	}
-	r, err := s.prepare(&l)
-	if err != nil {
+	r := &request{s: s, id: 1, f: s.f, backend: s.backend}
+	if err := s.prepare(r, &l); err != nil {
 		t.Fatal(err)
 	}
 	r.fold = r.backend.Fold(r.imm)
@@ -648,10 +755,29 @@ func TestFileMadeShorter(t *testing.T) {
 	if err := os.Truncate(dir+"/a", 1<<20+5); err != nil {
 		t.Fatal(err)
 	}
-	if task.step(&room) || string(r.response()) != "1 error 5 in0 ended after 1048581 bytes: the file was made shorter\n" {
-		t.Errorf("response %s", r.response())
+	if task.step(&room) || string(r.response(nil)) != "1 error 5 in0 ended after 1048581 bytes: the file was made shorter\n" {
+		t.Errorf("response %s", r.response(nil))
 	}
 	r.release()
+}
+
+// A number is what strconv takes for one.
+func TestNumber(t *testing.T) {
+	for _, s := range []string{
+		"", "0", "00", "7", "0123", "-1", "+1", "1_0", "1 ", " 1", "x", "1x", "/", ":", "\xff", "0x10", "1e3",
+		"9223372036854775806", "9223372036854775807", "9223372036854775808", "9223372036854775810",
+		"18446744073709551614", "18446744073709551615", "18446744073709551616", "18446744073709551620", "99999999999999999999", "184467440737095516150",
+	} {
+		for bits, most := range map[int]uint64{63: math.MaxInt64, 64: math.MaxUint64} {
+			want, err := strconv.ParseUint(s, 10, bits)
+			if err != nil {
+				want = 0
+			}
+			if got, ok := number([]byte(s), most); got != want || ok != (err == nil) {
+				t.Errorf("%q of %d bits: %d, %v; want %d, %v", s, bits, got, ok, want, err)
+			}
+		}
+	}
 }
 
 func FuzzParseLine(f *testing.F) {
@@ -659,8 +785,8 @@ func FuzzParseLine(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		l, err := parseLine(s)
-		if err != nil {
+		var l line
+		if l.parse([]byte(s)) != nil {
 			return
 		}
 		for _, sp := range append(l.in[:l.inputs], l.out) {

@@ -38,11 +38,18 @@
 // A request that fails half way has written what its text says; nothing is taken back. Requests that overlap each other
 // give the result of some order of their pieces.
 //
-// A line that is no request ends its write with EINVAL; those before it stand. A request counts until its response is read; with
+// A line that is no request, or has an id that is outstanding, ends its write with EINVAL; those before it stand. A request counts until its response is read; with
 // depth of them the writer waits. Readers of one session compete for responses.
 //
 // # Fairness
 //
-// All sessions share as many workers as there are processors. Work is done in pieces of a megabyte, and each session with work gets one in turn. The end of a
-// session takes its requests away between two pieces.
+// All sessions share as many workers as there are processors, and each session with work gets a turn after the other: a megabyte of one request, or of
+// several. (Of 32 MiB that are cleared in memory it is all, which takes a millisecond.) What takes a few microseconds, or some hundred where the
+// session has no other request outstanding, the writer does itself when nobody waits for a turn. The end of a session takes its requests away between two
+// turns.
+//
+// # Speed
+//
+// A request costs some 0.3 microseconds, and a worker that sleeps takes 25 to come. So many requests in a write, several writes outstanding, are faster than
+// one after the other, and keep all processors at work.
 package dmover

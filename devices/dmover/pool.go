@@ -3,6 +3,7 @@ package dmover
 import (
 	"errors"
 	"io"
+	"math/bits"
 	"runtime"
 	"slices"
 	"sync"
@@ -14,9 +15,13 @@ import (
 )
 
 const (
-	piece     = 1 << 20   // bytes of a request that are done before another session's turn
-	smallWork = 256 << 10 // bytes in all that are not worth a worker: some 20 us
-	splitWork = 8 << 20   // bytes from which a map over memory is parted among the processors
+	piece     = 1 << 20 // bytes of a session's requests that are done before another one's turn
+	splitWork = 8 << 20 // bytes from which a map over memory is parted among the processors
+	taskBytes = 4 << 10 // bytes that a request of fewer counts in a turn
+
+	// A worker that has slept takes some 25 us to come. So much work is not worth it:
+	smallWork = 5 * time.Microsecond
+	aloneWork = 150 * time.Microsecond // where the session has nothing else outstanding, which others could do meanwhile
 )
 
 // stuckTime is how long a piece may take before others work in its place: only one that waits for a file takes so long.
@@ -27,65 +32,138 @@ const maxStuck = 2
 
 // A pool does the work of all sessions, a piece of one session after a piece of the next. Its workers come when there is work and go when there is none.
 //
-//	sessions with work   [ s0 | s1 | s2 ]   a worker takes the first, does a piece of its first task, and puts it behind the others
-//	tasks of a session   [ t0 | t1 ]        likewise
+//	sessions with work   [ s0 | s1 | s2 ]   a worker takes the first, gives it a turn, and puts it behind the others
+//	tasks of a session   [ t0 | t1 | t2 ]   in a turn the first, when it is small also those behind it; what has more to do goes behind the others
+//
+// Small work is done by who brings it, where nobody waits for a turn.
 //
 // A piece that is stuck, as in a file system whose server does not answer, costs the others nothing: while it is, the pool has one worker more.
 type pool struct {
 	mu      sync.Mutex // guards all below, and tasks, queued, running, stuck and closed of every session
 	ring    []*Session // that have tasks and may have a turn, each once
 	workers int
-	max     int // workers at most: one a processor, and one for each piece that is stuck
+	max     int // workers at most: one a processor, and one for each turn that is stuck
 	tasks   int // that wait or run, of all sessions
 
-	files    []*turn // pieces of files that are being worked on
+	processors int64 // never changes
+
+	files    []*turn // over files that are being worked on
 	watching bool    // watch will look at them
 }
 
-func newPool() *pool { return &pool{max: runtime.GOMAXPROCS(0)} }
+func newPool() *pool {
+	n := runtime.GOMAXPROCS(0)
+	return &pool{max: n, processors: int64(n)}
+}
 
 // A task is a part of a request: bytes at to end of each operand.
 type task struct {
 	r       *request
 	at, end int64
+
+	in [numInputs][]byte // the inputs of the step that is done
 }
 
-// A turn is a worker's piece of work over files, of which nobody knows how long it takes.
+// next is how many bytes its next step counts.
+func (t *task) next() int64 { return max(min(t.end-t.at, t.r.pieceBytes()), taskBytes) }
+
+// abandon ends a task of a session that has ended.
+func (t *task) abandon() {
+	if t.r.parts.Add(-1) == 0 {
+		t.r.release()
+	}
+}
+
+// A turn is what a worker does when it is a session's turn: a piece of one task, or several small tasks over memory.
 type turn struct {
 	s     *Session
+	tasks []*task
+	left  []*task    // of these, with more to do
+	done  []*request // that ended with one of these
+	room  scratch
+
+	// Of files nobody knows how long it takes.
+	files bool
 	since time.Time
 	stuck bool
 }
 
-// start has a request done. It may be done, and answered, when start returns.
-func (p *pool) start(r *request) {
-	if r.f.Outputs == 0 {
-		r.fold = r.backend.Fold(r.imm)
+// take takes the tasks of a turn from s. p.mu is held.
+func (w *turn) take(s *Session) {
+	first := s.tasks[0]
+	n, bytes := 1, first.next()
+	w.s, w.files, w.stuck = s, first.r.files, false
+	if !w.files {
+		for ; n < len(s.tasks) && !s.tasks[n].r.files; n++ {
+			if bytes += s.tasks[n].next(); bytes > piece {
+				break
+			}
+		}
 	}
-	memory := !r.hasFile()
-	parts := int64(1)
-	if memory && r.f.Outputs == 1 && r.n >= splitWork && r.backend.Name != engine.Generic {
-		parts = int64(runtime.GOMAXPROCS(0))
+	w.tasks = append(w.tasks[:0], s.tasks[:n]...)
+	s.tasks = slices.Delete(s.tasks, 0, n)
+}
+
+// step does the turn.
+func (w *turn) step() {
+	w.left, w.done = w.left[:0], w.done[:0]
+	for _, t := range w.tasks {
+		if t.step(&w.room) {
+			w.left = append(w.left, t)
+		} else if t.r.parts.Add(-1) == 0 {
+			w.done = append(w.done, t.r)
+		}
 	}
-	s := r.s
+}
+
+// start has requests of s done. They may be done, and answered, when it returns.
+func (p *pool) start(s *Session, requests []*request) {
+	var work time.Duration
+	files := false
+	for _, r := range requests {
+		if r.f.Outputs == 0 {
+			r.fold = r.backend.Fold(r.imm)
+		}
+		work += r.work()
+		files = files || r.files
+	}
+	atOnce := !files && (work <= smallWork || work <= aloneWork && s.credits.Used() == len(requests))
 	p.mu.Lock()
-	if memory && r.n*int64(len(r.in)+r.f.Outputs) <= smallWork && p.tasks == 0 && !s.closed { // and nobody waits for a turn
+	if atOnce && p.tasks == 0 && !s.closed { // nobody waits for a turn
 		p.mu.Unlock()
-		t := task{r: r, end: r.n}
-		t.step(nil)
-		s.finish(r)
+		for _, r := range requests {
+			r.whole.r, r.whole.end = r, r.n
+			for r.whole.step(nil) {
+			}
+		}
+		s.finish(requests)
 		return
 	}
 	defer p.mu.Unlock()
 	if s.closed {
-		r.release()
+		for _, r := range requests {
+			r.release()
+		}
 		return
 	}
-	r.parts.Store(int32(parts))
-	for i := range parts {
-		s.tasks = append(s.tasks, &task{r, r.n * i / parts, r.n * (i + 1) / parts})
+	now := time.Now()
+	for _, r := range requests {
+		r.begin.Store(&now)
+		parts := int64(1)
+		if !r.files && r.f.Outputs == 1 && r.n >= splitWork && r.backend.Name != engine.Generic {
+			parts = min(p.processors, r.n/r.pieceBytes())
+		}
+		r.parts.Store(int32(parts))
+		p.tasks += int(parts)
+		if parts == 1 {
+			r.whole.r, r.whole.end = r, r.n
+			s.tasks = append(s.tasks, &r.whole)
+			continue
+		}
+		for i := range parts {
+			s.tasks = append(s.tasks, &task{r: r, at: r.n * i / parts, end: r.n * (i + 1) / parts})
+		}
 	}
-	p.tasks += int(parts)
 	p.enqueue(s)
 	p.hire()
 }
@@ -108,57 +186,55 @@ func (p *pool) enqueue(s *Session) {
 
 // work is a worker.
 func (p *pool) work() {
-	var room scratch
-	var mine turn
+	var w turn
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.ring) > 0 && p.workers <= p.max {
 		s := p.ring[0]
 		p.ring = slices.Delete(p.ring, 0, 1)
 		s.queued = false
-		t := s.tasks[0]
-		s.tasks = slices.Delete(s.tasks, 0, 1)
+		w.take(s)
 		p.enqueue(s)
 		s.running++
-		file := t.r.hasFile()
-		if file {
-			mine.s, mine.since, mine.stuck = s, time.Now(), false
-			p.files = append(p.files, &mine)
+		if w.files {
+			w.since = time.Now()
+			p.files = append(p.files, &w)
 			p.watchSoon()
 		}
 		p.mu.Unlock()
 
-		more := t.step(&room)
+		w.step()
 
 		p.mu.Lock()
 		s.running--
-		if file {
-			p.files = slices.DeleteFunc(p.files, func(o *turn) bool { return o == &mine })
-			if mine.stuck {
+		if w.files {
+			p.files = slices.DeleteFunc(p.files, func(o *turn) bool { return o == &w })
+			if w.stuck {
 				s.stuck--
 				p.max--
-				p.enqueue(s)
 			}
 		}
-		switch {
-		case s.closed:
-			p.tasks--
-			if t.r.parts.Add(-1) == 0 {
-				t.r.release()
+		if s.closed {
+			p.tasks -= len(w.tasks)
+			for _, t := range w.left {
+				t.abandon()
+			}
+			for _, r := range w.done {
+				r.release()
 			}
 			if s.running == 0 {
 				close(s.idle)
 			}
-		case more:
-			s.tasks = append(s.tasks, t)
-			p.enqueue(s)
-		default:
-			p.tasks--
-			if t.r.parts.Add(-1) == 0 {
-				p.mu.Unlock()
-				s.finish(t.r)
-				p.mu.Lock()
-			}
+			continue
+		}
+		p.tasks -= len(w.tasks) - len(w.left)
+		s.tasks = append(s.tasks, w.left...)
+		p.enqueue(s)
+		if len(w.done) > 0 {
+			p.mu.Unlock()
+			s.finish(w.done)
+			runtime.Gosched() // who waited for the responses brings the next requests before the workers have nothing left
+			p.mu.Lock()
 		}
 	}
 	p.workers--
@@ -214,9 +290,7 @@ func (p *pool) drop(s *Session) <-chan struct{} {
 	s.closed = true
 	p.tasks -= len(s.tasks)
 	for _, t := range s.tasks {
-		if t.r.parts.Add(-1) == 0 {
-			t.r.release()
-		}
+		t.abandon()
 	}
 	s.tasks = nil
 	if s.queued {
@@ -256,10 +330,13 @@ func (t *task) step(room *scratch) (more bool) {
 
 // pieceBytes is how much of each operand is done at a time: less where several pass through memory on their way from or to files.
 func (r *request) pieceBytes() int64 {
-	if !r.hasFile() {
-		return piece
+	if r.files {
+		return max(piece/int64(len(r.in)+r.f.Outputs), piece/4)
 	}
-	return max(piece/int64(len(r.in)+r.f.Outputs), piece/4)
+	if n := int64(r.backend.Piece); r.n >= n {
+		return max(piece, n)
+	}
+	return piece
 }
 
 // piece does the next bytes; done says that the rest cannot matter.
@@ -274,8 +351,7 @@ func (t *task) piece(room *scratch) (n int64, done bool, err error) {
 		r.kernel = false // the file system will not; the only task of the request knows
 	}
 	size := int(min(left, r.pieceBytes()))
-	var views [numInputs][]byte
-	in := views[:len(r.in)]
+	in := t.in[:len(r.in)]
 	for k, o := range r.in {
 		if o.file == nil {
 			continue
@@ -306,23 +382,24 @@ func (t *task) piece(room *scratch) (n int64, done bool, err error) {
 	return int64(size), done, nil
 }
 
+// lock keeps the buffers whose memory takes part as they are: in the order of their numbers, as who waits for one may hold others.
+func (r *request) lock() {
+	for set := r.memory; set != 0; set &= set - 1 {
+		r.s.buffers[bits.TrailingZeros(set)].mu.RLock()
+	}
+}
+
+func (r *request) unlock() {
+	for set := r.memory; set != 0; set &= set - 1 {
+		r.s.buffers[bits.TrailingZeros(set)].mu.RUnlock()
+	}
+}
+
 // compute does size bytes. in has those of files, and gets those of memory; out is nil where the output is memory and can be made in place.
 func (t *task) compute(in [][]byte, out []byte, size int) (done bool, err error) {
 	r := t.r
-	// In the order of their numbers: who waits for one may hold others.
-	var locked [numBuffers]bool
-	for _, o := range r.in {
-		locked[o.buf] = locked[o.buf] || o.file == nil
-	}
-	if r.f.IsMap() && r.out.file == nil {
-		locked[outBuffer] = true
-	}
-	for i := range locked {
-		if locked[i] {
-			r.s.buffers[i].mu.RLock()
-			defer r.s.buffers[i].mu.RUnlock()
-		}
-	}
+	r.lock()
+	defer r.unlock()
 	for k, o := range r.in {
 		if o.file == nil {
 			if in[k], err = o.memory(t.at, size); err != nil {

@@ -1,6 +1,7 @@
 package dmover
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -116,7 +117,7 @@ func functions() (string, error) {
 		}
 		fmt.Fprintf(&b, "%s %s %d %d", f.Name, inputs, f.ImmIn, f.ImmOut)
 		for i := range f.Backends {
-			mb := f.Speed(i) / 1e6
+			mb := f.Backends[i].Speed() / 1e6
 			fmt.Fprintf(&b, " %s=%.*f", f.Backends[i].Name, decimals(mb), mb)
 		}
 		if byKernel(f) {
@@ -226,7 +227,7 @@ func (s *Session) setDepth(_ context.Context, argv []string) error {
 
 // bufferOf finds a buffer by name.
 func (s *Session) bufferOf(word, name string) (*buffer, error) {
-	i := slices.Index(bufferNames[:], name)
+	i := bufferNumber(name)
 	if i < 0 {
 		return nil, p9ext.Errorf(linux.EINVAL, "bad control message: %s wants BUF: %s is no buffer, write in0 to in7, or out", word, quote(name))
 	}
@@ -335,13 +336,14 @@ func (st *stream) PollWrite(p []byte, _ int64, w p9ext.Waiter) (int, error) {
 		st.s.credits.Unpoll(w)
 		return 0, p9ext.ErrNoPoll
 	}
-	lines, bad := parse(p)
-	if len(lines) > 0 {
-		if err := st.s.credits.PollTake(len(lines), w); err != nil {
+	b := parse(p)
+	defer b.free()
+	if len(b.lines) > 0 {
+		if err := st.s.credits.PollTake(len(b.lines), w); err != nil {
 			return 0, err
 		}
 	}
-	return st.s.submit(p, lines, bad)
+	return st.s.submit(p, b)
 }
 
 // UnpollWrite forgets a writer that waits.
@@ -349,84 +351,131 @@ func (st *stream) UnpollWrite(w p9ext.Waiter) { st.s.credits.Unpoll(w) }
 
 // WriteContext takes requests, a line each, and waits for room.
 func (st *stream) WriteContext(ctx context.Context, p []byte, _ int64) (int, error) {
-	lines, bad := parse(p)
-	if len(lines) > 0 {
-		if err := st.s.credits.TakeContext(ctx, len(lines)); err != nil {
+	b := parse(p)
+	defer b.free()
+	if len(b.lines) > 0 {
+		if err := st.s.credits.TakeContext(ctx, len(b.lines)); err != nil {
 			return 0, err
 		}
 	}
-	return st.s.submit(p, lines, bad)
+	return st.s.submit(p, b)
+}
+
+// A batch is what one write brings.
+type batch struct {
+	lines    []line
+	bad      error      // of the line behind them
+	requests []*request // of the lines that are to be started
+}
+
+// batches are those whose write is over: their memory serves others.
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+// keptLines is how many lines such a batch may have room for.
+const keptLines = 256
+
+func (b *batch) free() {
+	if cap(b.lines) > keptLines {
+		return
+	}
+	*b = batch{lines: b.lines[:0], requests: b.requests[:0]}
+	batches.Put(b)
 }
 
 // parse reads the lines of a write, up to the first that is no request.
-func parse(p []byte) (lines []line, bad error) {
-	for text := range strings.Lines(string(p)) {
-		text = strings.TrimRight(text, "\r\n")
-		if strings.TrimSpace(text) == "" {
+func parse(p []byte) *batch {
+	b := batches.Get().(*batch)
+	for rest := p; len(rest) > 0; {
+		var text []byte
+		text, rest, _ = bytes.Cut(rest, newline)
+		if w, _ := cutWord(text); len(w) == 0 {
 			continue
 		}
-		l, err := parseLine(text)
-		if err != nil {
-			return lines, p9ext.Errorf(linux.EINVAL, "bad request %s: %w", quote(text), err)
+		n := len(b.lines)
+		if n == maxDepth {
+			b.bad = p9ext.Errorf(linux.EINVAL, "bad request: one write brings %d at most", maxDepth)
+			return b
 		}
-		lines = append(lines, l)
-		if len(lines) > maxDepth {
-			return lines[:maxDepth], p9ext.Errorf(linux.EINVAL, "bad request: one write brings %d at most", maxDepth)
+		b.lines = append(b.lines, line{})
+		if err := b.lines[n].parse(text); err != nil {
+			b.lines = b.lines[:n]
+			b.bad = p9ext.Errorf(linux.EINVAL, "bad request %s: %w", quote(string(text)), err)
+			return b
 		}
 	}
-	if len(lines) == 0 {
-		return nil, p9ext.Errorf(linux.EINVAL, "bad request: the write is empty")
+	if len(b.lines) == 0 {
+		b.bad = p9ext.Errorf(linux.EINVAL, "bad request: the write is empty")
 	}
-	return lines, nil
+	return b
 }
 
-// submit begins requests for which credits were taken, and fails as bad says behind them.
-func (s *Session) submit(p []byte, lines []line, bad error) (int, error) {
-	for i := range lines {
-		if err := s.begin(&lines[i]); err != nil {
-			s.credits.Give(len(lines) - i)
-			return 0, err
+// submit begins requests for which credits were taken, and fails as b says behind them.
+func (s *Session) submit(p []byte, b *batch) (int, error) {
+	for i := range b.lines {
+		if s.bound.Load() > 0 {
+			s.start(b) // none of them waits while the next one's file is asked for its length
+		}
+		if err := s.begin(b, &b.lines[i]); err != nil {
+			s.credits.Give(len(b.lines) - i)
+			b.bad = err
+			break
 		}
 	}
-	if bad != nil {
-		return 0, bad
+	s.start(b)
+	if b.bad != nil {
+		return 0, b.bad
 	}
 	return len(p), nil
 }
 
-// begin begins one request. What is wrong with it is told in the response; an error is of a line that cannot have one.
-func (s *Session) begin(l *line) error {
+// begin adds the request of a line to those that are to be started. What is wrong with it is told in the response; an error is of a line that cannot have one.
+func (s *Session) begin(b *batch, l *line) error {
+	r := requests.Get().(*request)
 	s.mu.Lock()
-	if _, ok := s.outstanding[l.id]; ok {
-		s.mu.Unlock()
+	_, ok := s.outstanding[l.id]
+	if !ok {
+		s.outstanding[l.id] = r
+		r.s, r.id, r.f, r.backend, r.kernel = s, l.id, s.f, s.backend, s.kernel
+	}
+	s.mu.Unlock()
+	if ok {
+		requests.Put(r)
 		return p9ext.Errorf(linux.EINVAL, "bad request: the id %d is outstanding", l.id)
 	}
-	s.outstanding[l.id] = nil
-	s.mu.Unlock()
-	r, err := s.prepare(l)
-	s.mu.Lock()
-	if err != nil {
+	if err := s.prepare(r, l); err != nil {
+		s.mu.Lock()
 		delete(s.outstanding, l.id)
-	} else {
-		s.outstanding[l.id] = r
-	}
-	s.mu.Unlock()
-	if err != nil {
-		s.answers.PushOwned(errorLine(l.id, err))
+		s.mu.Unlock()
+		r.free()
+		s.answers.PushOwned(errorLine(nil, l.id, err))
 		return nil
 	}
-	s.dev.pool.start(r)
+	b.requests = append(b.requests, r)
 	return nil
 }
 
-// finish answers a request that has ended.
-func (s *Session) finish(r *request) {
+// start starts the requests that b has so far.
+func (s *Session) start(b *batch) {
+	if len(b.requests) > 0 {
+		s.dev.pool.start(s, b.requests)
+		clear(b.requests) // they may serve others by now
+		b.requests = b.requests[:0]
+	}
+}
+
+// finish answers requests that have ended.
+func (s *Session) finish(done []*request) {
 	s.mu.Lock()
-	delete(s.outstanding, r.id)
+	for _, r := range done {
+		delete(s.outstanding, r.id)
+	}
 	s.mu.Unlock()
-	r.release()
-	s.answers.PushOwned(r.response())
-	requests.Put(r)
+	var line [64]byte
+	for _, r := range done {
+		r.release()
+		s.answers.Push(r.response(line[:0]))
+		r.free()
+	}
 }
 
 // state is the word in the first line of status.
@@ -460,9 +509,9 @@ func (s *Session) statusText() (string, error) {
 		done, n int64
 	}
 	var running []progress
-	for _, r := range s.outstanding {
-		if r != nil { // it is answered, and may become another, only when it is no longer here
-			running = append(running, progress{r.id, r.begin, r.done.Load(), r.n})
+	for _, r := range s.outstanding { // each is answered, and may become another, only when it is no longer here
+		if begin := r.begin.Load(); begin != nil {
+			running = append(running, progress{r.id, *begin, r.done.Load(), r.n})
 		}
 	}
 	s.mu.Unlock()

@@ -29,7 +29,7 @@ func run(f *Func, b *Backend, in [][]byte, n int, imm []byte, r *rand.Rand) (out
 		}
 		at += m
 	}
-	return nil, fold.Sum()
+	return nil, fold.Sum(nil)
 }
 
 // inputs are n bytes each, at odd addresses, the same in the beginning so that compare has something to do.
@@ -194,7 +194,7 @@ func TestTable(t *testing.T) {
 		if f.Doc == "" || len(f.Backends) != 2 || f.Backends[0].Name != Generic || f.IsMap() != (f.Backends[0].Map != nil) {
 			t.Errorf("%s: %+v", f.Name, f)
 		}
-		if f.Speed(0) <= 0 || f.Speed(1) <= 0 || f.Fastest() == nil {
+		if f.Backends[0].Speed() <= 0 || f.Backends[1].Speed() <= 0 || f.Fastest() == nil {
 			t.Errorf("%s has no speed", f.Name)
 		}
 	}
@@ -212,6 +212,6 @@ func Example() {
 	fold := f.Fastest().Fold(make([]byte, f.ImmIn))
 	fold.Add([][]byte{[]byte("12345")})
 	fold.Add([][]byte{[]byte("6789")})
-	fmt.Printf("%x\n", fold.Sum())
+	fmt.Printf("%x\n", fold.Sum(nil))
 	// Output: 839206e3
 }

@@ -35,7 +35,7 @@ func (f *crc32Fold) Add(in [][]byte) bool {
 	return false
 }
 
-func (f *crc32Fold) Sum() []byte { return binary.LittleEndian.AppendUint32(nil, f.crc) }
+func (f *crc32Fold) Sum(b []byte) []byte { return binary.LittleEndian.AppendUint32(b, f.crc) }
 
 // A bitwiseCRC32 is the reference, bit by bit.
 type bitwiseCRC32 struct{ crc, poly uint32 }
@@ -56,7 +56,7 @@ func (f *bitwiseCRC32) Add(in [][]byte) bool {
 	return false
 }
 
-func (f *bitwiseCRC32) Sum() []byte { return binary.LittleEndian.AppendUint32(nil, f.crc) }
+func (f *bitwiseCRC32) Sum(b []byte) []byte { return binary.LittleEndian.AppendUint32(b, f.crc) }
 
 type crc64Fold struct{ crc uint64 }
 
@@ -69,7 +69,7 @@ func (f *crc64Fold) Add(in [][]byte) bool {
 	return false
 }
 
-func (f *crc64Fold) Sum() []byte { return binary.LittleEndian.AppendUint64(nil, f.crc) }
+func (f *crc64Fold) Sum(b []byte) []byte { return binary.LittleEndian.AppendUint64(b, f.crc) }
 
 type bitwiseCRC64 struct{ crc uint64 }
 
@@ -87,7 +87,7 @@ func (f *bitwiseCRC64) Add(in [][]byte) bool {
 	return false
 }
 
-func (f *bitwiseCRC64) Sum() []byte { return binary.LittleEndian.AppendUint64(nil, f.crc) }
+func (f *bitwiseCRC64) Sum(b []byte) []byte { return binary.LittleEndian.AppendUint64(b, f.crc) }
 
 // A hashFold is one of Go's hashes, or of one's own.
 type hashFold struct{ hash.Hash }
@@ -96,8 +96,6 @@ func (f hashFold) Add(in [][]byte) bool {
 	f.Write(in[0]) // never fails
 	return false
 }
-
-func (f hashFold) Sum() []byte { return f.Hash.Sum(nil) }
 
 func newSHA256([]byte) Fold { return hashFold{sha256.New()} }
 func newSHA512([]byte) Fold { return hashFold{sha512.New()} }
@@ -122,7 +120,7 @@ func (f *compareFold) Add(in [][]byte) bool {
 	return f.first != math.MaxUint64
 }
 
-func (f *compareFold) Sum() []byte { return binary.LittleEndian.AppendUint64(nil, f.first) }
+func (f *compareFold) Sum(b []byte) []byte { return binary.LittleEndian.AppendUint64(b, f.first) }
 
 func genericDifference(a, b []byte) int {
 	for i := range a {

@@ -127,7 +127,7 @@ func (f *shaFold) compress(p []byte) {
 	}
 }
 
-func (f *shaFold) Sum() []byte {
+func (f *shaFold) Sum(b []byte) []byte {
 	last := *f
 	// One bit, zeros, and the length in bits: in 8 bytes, or 16, of which a length that fits here leaves 8 zero.
 	pad, size, length := []byte{0x80}, f.blockSize(), 8
@@ -139,15 +139,14 @@ func (f *shaFold) Sum() []byte {
 	}
 	pad = append(pad, make([]byte, length-8)...)
 	last.take(binary.BigEndian.AppendUint64(pad, f.length*8))
-	var sum []byte
 	for _, h := range last.h {
 		if f.wide {
-			sum = binary.BigEndian.AppendUint64(sum, h)
+			b = binary.BigEndian.AppendUint64(b, h)
 		} else {
-			sum = binary.BigEndian.AppendUint32(sum, uint32(h))
+			b = binary.BigEndian.AppendUint32(b, uint32(h))
 		}
 	}
-	return sum
+	return b
 }
 
 // A blake3Fold is BLAKE3, after the reference implementation in its specification.
@@ -191,7 +190,7 @@ func (f *blake3Fold) Add(in [][]byte) bool {
 	return false
 }
 
-func (f *blake3Fold) Sum() []byte {
+func (f *blake3Fold) Sum(b []byte) []byte {
 	flags := uint32(0)
 	if len(f.stack) == 0 {
 		flags = rootNode
@@ -204,11 +203,10 @@ func (f *blake3Fold) Sum() []byte {
 		}
 		cv = parentNode(f.stack[i], cv, flags)
 	}
-	var sum []byte
 	for _, w := range cv {
-		sum = binary.LittleEndian.AppendUint32(sum, w)
+		b = binary.LittleEndian.AppendUint32(b, w)
 	}
-	return sum
+	return b
 }
 
 // chunkNode is the chaining value of the chunk at hand; last is for its last block.
