@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -30,6 +31,8 @@ const (
 	minFill  = 0.9  // of a plain write through 9P
 	minFair  = 0.9  // the session that got least to the one that got most
 
+	moveDeep  = 64       // requests outstanding, a quarter of them in a write,
+	moveBytes = 64 << 20 // of so many bytes at most together
 	moverFile = 256 << 20
 	fairDepth = 32 // requests of a session: it always has some queued
 )
@@ -46,39 +49,88 @@ func (b *bench) dmover() error {
 		return err
 	}
 	for _, size := range []int{64 << 10, 1 << 20, 16 << 20, 64 << 20} {
-		for _, f := range []struct {
-			name, request string
-			inputs        int
-			loop          func(out []byte, in [][]byte)
-		}{
-			{"zero", "out=out:0:%[1]d", 0, func(out []byte, _ [][]byte) { clear(out) }},
-			{"copy", "in=in0:0:%[1]d out=out:0:%[1]d", 1, func(out []byte, in [][]byte) { copy(out, in[0]) }},
-			{"xor4", "in=in0:0:%[1]d in=in1:0:%[1]d in=in2:0:%[1]d in=in3:0:%[1]d out=out:0:%[1]d", 4, xor4},
-			{"iscsi-crc32c", "in=in0:0:%[1]d", 1, crc},
-		} {
-			m, err := openMover(root, "func "+f.name)
-			if err != nil {
-				return err
-			}
-			in := make([][]byte, f.inputs)
-			for k := range in {
-				in[k] = filled(size)
-				if err := m.fill(k, in[k]); err != nil {
-					return err
-				}
-			}
-			out := make([]byte, size)
-			request := fmt.Sprintf("1 "+f.request, size)
-			err = b.compareWith(fmt.Sprintf("%s %dk", f.name, size>>10), "loop", minMove, float64(size),
-				func() error { return m.ask(request) },
-				func() error { f.loop(out, in); return nil })
-			m.close()
-			if err != nil {
+		for i := range moves {
+			if err := errors.Join(b.moveOne(root, &moves[i], size), b.moveMany(root, &moves[i], size)); err != nil {
 				return err
 			}
 		}
 	}
 	return errors.Join(b.moveFiles(root, dir), b.fillBuffer(), b.fairness(root))
+}
+
+// A move is what one of dmover's functions does, and the best loop that does the same.
+type move struct {
+	name, request string // of a request the words behind the id, given the length and the offset
+	inputs        int
+	loop          func(out []byte, in [][]byte)
+}
+
+var moves = []move{
+	{"zero", "out=out:%[2]d:%[1]d", 0, func(out []byte, _ [][]byte) { clear(out) }},
+	{"copy", "in=in0:%[2]d:%[1]d out=out:%[2]d:%[1]d", 1, func(out []byte, in [][]byte) { copy(out, in[0]) }},
+	{"xor4", "in=in0:%[2]d:%[1]d in=in1:%[2]d:%[1]d in=in2:%[2]d:%[1]d in=in3:%[2]d:%[1]d out=out:%[2]d:%[1]d", 4, xor4},
+	{"iscsi-crc32c", "in=in0:%[2]d:%[1]d", 1, crc},
+}
+
+// memory opens a session for a move of n bytes of memory, and returns as much memory of the process.
+func (v *move) memory(root p9.File, n int, ctl ...string) (m *mover, out []byte, in [][]byte, err error) {
+	if m, err = openMover(root, append(ctl, "func "+v.name)...); err != nil {
+		return nil, nil, nil, err
+	}
+	in = make([][]byte, v.inputs)
+	for k := range in {
+		in[k] = filled(n)
+		if err := m.fill(k, in[k]); err != nil {
+			m.close()
+			return nil, nil, nil, err
+		}
+	}
+	return m, make([]byte, n), in, nil
+}
+
+// moveOne asks for one move after the other.
+func (b *bench) moveOne(root p9.File, v *move, size int) error {
+	m, out, in, err := v.memory(root, size)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	request := []byte("1 " + fmt.Sprintf(v.request, size, 0))
+	return b.compareWith(fmt.Sprintf("%s %dk", v.name, size>>10), "loop", minMove, float64(size),
+		func() error { return m.ask(request) },
+		func() error { v.loop(out, in); return nil })
+}
+
+// moveMany keeps requests outstanding that lie side by side, several in a write.
+func (b *bench) moveMany(root p9.File, v *move, size int) error {
+	deep := min(moveDeep, moveBytes/size)
+	if deep < 2 {
+		return nil
+	}
+	m, out, in, err := v.memory(root, deep*size, fmt.Sprint("depth ", deep))
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	lines := make([]string, deep)
+	for i := range lines {
+		lines[i] = fmt.Sprintf("%d ", i) + fmt.Sprintf(v.request, size, i*size) + "\n"
+	}
+	const times = 16
+	part := make([][]byte, len(in))
+	return b.compareWith(fmt.Sprintf("%s %dk, %d deep", v.name, size>>10, deep), "loop", minMove, float64(times*deep*size),
+		func() error { return m.askAll(lines, times*deep) },
+		func() error {
+			for range times {
+				for at := 0; at < deep*size; at += size {
+					for k := range in {
+						part[k] = in[k][at : at+size]
+					}
+					v.loop(out[at:at+size], part)
+				}
+			}
+			return nil
+		})
 }
 
 // xor4 adds blocks that stay in the nearest cache.
@@ -202,24 +254,71 @@ func (m *mover) fill(k int, p []byte) error {
 }
 
 // ask sends a request and waits for its response.
-func (m *mover) ask(request string) error {
-	// As the server does: without waiting where that is possible.
-	_, err := m.tx.(p9ext.WritePoller).PollWrite([]byte(request), 0, m)
-	if errors.Is(err, p9ext.ErrNoPoll) {
-		_, err = m.tx.WriteAt([]byte(request), 0)
-	}
-	if err != nil {
+func (m *mover) ask(request []byte) error {
+	if err := m.send(request); err != nil {
 		return err
 	}
+	_, err := m.answer()
+	return err
+}
+
+// askAll sends the lines, whose ids are their numbers, again and again until n requests have been answered.
+func (m *mover) askAll(lines []string, n int) error {
+	free := make([]int, len(lines)) // ids
+	for i := range free {
+		free[i] = i
+	}
+	var text []byte
+	for sent, answered := 0, 0; answered < n; {
+		if few := max(len(lines)/4, 1); sent < n && len(free) >= few {
+			text = text[:0]
+			for _, id := range free[:few] {
+				text = append(text, lines[id]...)
+			}
+			if err := m.send(text); err != nil {
+				return err
+			}
+			free = append(free[:0], free[few:]...)
+			sent += few
+			continue
+		}
+		id, err := m.answer()
+		if err != nil {
+			return err
+		}
+		free = append(free, id)
+		answered++
+	}
+	return nil
+}
+
+// send writes as the server does: without waiting where that is possible.
+func (m *mover) send(text []byte) error {
+	_, err := m.tx.(p9ext.WritePoller).PollWrite(text, 0, m)
+	if errors.Is(err, p9ext.ErrNoPoll) {
+		_, err = m.tx.WriteAt(text, 0)
+	}
+	return err
+}
+
+// answer reads a response, which says for whom it is.
+func (m *mover) answer() (id int, err error) {
 	n, err := m.rx.(p9ext.ReadPoller).PollRead(m.response, 0, m)
 	if errors.Is(err, p9ext.ErrWait) {
 		<-m.woken
 		n, err = m.rx.(p9ext.ReadPoller).PollRead(m.response, 0, m)
 	}
-	if err == nil && !strings.Contains(string(m.response[:n]), " ok ") {
-		err = fmt.Errorf("the response is %s", m.response[:n])
+	if err != nil {
+		return 0, err
 	}
-	return err
+	word, rest, _ := bytes.Cut(m.response[:n], []byte(" "))
+	for _, c := range word {
+		id = 10*id + int(c-'0')
+	}
+	if !bytes.HasPrefix(rest, []byte("ok ")) {
+		return 0, fmt.Errorf("the response is %s", m.response[:n])
+	}
+	return id, nil
 }
 
 // moveFiles copies a file by the device and by cp.
@@ -234,7 +333,7 @@ func (b *bench) moveFiles(root p9.File, dir string) error {
 		return err
 	}
 	defer m.close()
-	request := fmt.Sprintf("1 in=in0:0:%[1]d out=out:0:%[1]d", moverFile)
+	request := fmt.Appendf(nil, "1 in=in0:0:%[1]d out=out:0:%[1]d", moverFile)
 	return b.compareWith("copy of a file", "cp", minFiles, moverFile, func() error {
 		os.Remove(to)
 		if _, err := m.ctl.WriteAt([]byte("bind out b create"), 0); err != nil {
