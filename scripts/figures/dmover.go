@@ -429,13 +429,14 @@ func (b *bench) fairness(root p9.File) error {
 						return err
 					}
 				}
-				ready.Done()
 				for !stop.Load() {
 					k, err := m.rx.ReadAt(m.response, 0)
 					if err != nil {
 						return err
 					}
-					counts[i].Add(1)
+					if counts[i].Add(1) == 1 {
+						ready.Done() // its memory is there
+					}
 					id, _, _ := strings.Cut(string(m.response[:k]), " ")
 					if _, err := m.tx.WriteAt([]byte(id+" out=out:0:1048576"), 0); err != nil {
 						return err
