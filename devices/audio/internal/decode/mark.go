@@ -32,7 +32,7 @@ func (m *Mark) Frames() (frames int64, known bool) {
 
 // settle makes those marks known that nothing more comes before. mu is held.
 func (s *Stream) settle() {
-	if s.state != coded && s.starved() {
+	if s.starved() { // a decoder that waits for bytes too has put out all it could
 		s.settleTo(s.consumed + int64(s.in.Len()))
 	} else if s.state != coded {
 		s.settleTo(s.consumed)

@@ -251,6 +251,16 @@ func TestMarks(t *testing.T) {
 			t.Errorf("%d marks are kept", len(l.marks))
 		}
 	})
+	t.Run("cut", func(t *testing.T) { // the decoder waits for what does not come: nothing more of what was written will be heard
+		l := listen(t, Config{})
+		if err := l.write(flacFile(t, f, data)[:1000], whole); err != nil {
+			t.Fatal(err)
+		}
+		l.idle()
+		if n, known := l.Mark().Frames(); n != 0 || !known {
+			t.Errorf("a mark behind the cut: %d frames, known %v", n, known)
+		}
+	})
 	t.Run("reset", func(t *testing.T) {
 		l := listen(t, Config{Hold: time.Millisecond})
 		file := flacFile(t, f, data)
