@@ -108,6 +108,6 @@ func (f *File) Mkdir(ctx context.Context, name string, perm p9.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer d.drop()
+	defer d.Drop()
 	return d.opening(ctx, &wire.Msg{Type: wire.Tcreate, Fid: d.fid, Name: []byte(name), Perm: wire.DMDIR | uint32(perm.Permissions())})
 }

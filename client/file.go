@@ -167,7 +167,7 @@ func (f *File) Walk(ctx context.Context, path string) (*File, error) {
 		n := f.c.leg(names[done:])
 		to, bad, err := at.walk(ctx, names[done:done+n])
 		if at != f {
-			at.drop()
+			at.Drop()
 		}
 		switch {
 		case err != nil && bad >= 0:
@@ -206,7 +206,7 @@ func (f *File) walk(ctx context.Context, names []string) (to *File, bad int, err
 		n := max(1, bad-done)
 		next, stop, err := at.walkOnce(ctx, names[done:done+n])
 		if at != f {
-			at.drop()
+			at.Drop()
 		}
 		if err != nil {
 			if stop >= 0 {
@@ -315,10 +315,10 @@ func (f *File) opening(ctx context.Context, m *wire.Msg) error {
 		f.qid, f.iounit, f.open = qid(m.Qid), m.Iounit, true
 		return nil
 	}
-	k.late = func(*wire.Msg) { f.drop() }
+	k.late = func(*wire.Msg) { f.Drop() }
 	err := f.c.do(ctx, m, k)
 	if err != nil && k.flushing && !k.abandoned && errors.Is(err, linux.EINTR) {
-		f.drop()
+		f.Drop()
 	}
 	k.release()
 	return err
@@ -331,7 +331,7 @@ func (f *File) OpenFile(ctx context.Context, path string, flags p9.OpenFlags) (*
 		return nil, err
 	}
 	if err := to.Open(ctx, flags); err != nil {
-		to.drop()
+		to.Drop()
 		return nil, err
 	}
 	return to, nil
@@ -346,8 +346,8 @@ func (f *File) shut() bool {
 	return !was
 }
 
-// drop closes f without waiting.
-func (f *File) drop() {
+// Drop closes f without waiting: what waits on it fails, and of how the server takes it nothing is heard. Closing again does nothing.
+func (f *File) Drop() {
 	if f.shut() {
 		f.c.clunk(f)
 	}
