@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/clone9p/clone9p/clonefs"
+	"github.com/clone9p/clone9p/cmd/clone9p/internal/fusemount"
 	"github.com/clone9p/clone9p/p9ext"
 	"github.com/clone9p/clone9p/server"
 	"github.com/clone9p/clone9p/server/listen"
@@ -42,7 +43,7 @@ func TestMain(m *testing.M) {
 //	status N COMMAND     runs the command, which must exit with N
 //	ca NAME, cert ...    make certificates, see tls_test.go
 //
-// Conditions: root, tun (TAP interfaces can be made in a private network), linux.
+// Conditions: root, tun (TAP interfaces can be made in a private network), mount (FUSE can be used), linux.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -63,6 +64,12 @@ func TestScripts(t *testing.T) {
 			case "tun":
 				ok, _ := checkTun(tunDevice)
 				return ok, nil
+			case "mount":
+				why := fusemount.Possible()
+				if why != nil && os.Geteuid() == 0 {
+					return false, why // root is to test it
+				}
+				return why == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %s", cond)
 		},
