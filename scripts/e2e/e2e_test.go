@@ -70,11 +70,10 @@ func asRoot() int {
 	return 1 // not started, or killed
 }
 
-// prerequisites says what has to be installed, all at once.
+// prerequisites says what has to be installed for all tests. What boots guests wants QEMU besides.
 func prerequisites() error {
 	var missing []string
 	for _, need := range []struct{ program, pkg string }{
-		{"qemu-system-x86_64", "qemu-system-x86"},
 		{"busybox", "busybox-static"},
 	} {
 		path, err := exec.LookPath(need.program)
@@ -139,10 +138,7 @@ func testDialect(t *testing.T, m *machine, dialect string) {
 		if c.Only != "" && c.Only != dialect {
 			continue
 		}
-		setup := talk.Setup{Dialect: dialect, Identity: c.Identity, Msize: plan.MaxMsize, Timeout: time.Minute}
-		if setup.Identity == "" {
-			setup.Identity = "trust"
-		}
+		setup := setupOf(c, dialect)
 		t.Run(c.Name, func(t *testing.T) { m.run(t, c.Name, setup) })
 		if c.SmallToo {
 			setup.Msize = plan.DefaultMsize
@@ -151,10 +147,22 @@ func testDialect(t *testing.T, m *machine, dialect string) {
 	}
 }
 
+// setupOf is what a case is to work on in a dialect.
+func setupOf(c plan.Case, dialect string) talk.Setup {
+	setup := talk.Setup{Dialect: dialect, Identity: c.Identity, Msize: plan.MaxMsize, Timeout: time.Minute}
+	if setup.Identity == "" {
+		setup.Identity = "trust"
+	}
+	return setup
+}
+
 // startChild starts a process that dies with the test, however that ends. The kernel ties this to the thread that starts the process; so one
 // thread starts them all, and it never ends, as those of inNetns do.
 func startChild(cmd *exec.Cmd) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	started := make(chan error)
 	children <- func() { started <- cmd.Start() }
 	return <-started

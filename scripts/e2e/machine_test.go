@@ -15,9 +15,9 @@ import (
 	"github.com/clone9p/clone9p/scripts/e2e/internal/talk"
 )
 
-// A machine is one kernel with the servers it mounts: what the cases of that kernel share. A machine is for one goroutine, its test's.
+// A machine is one kernel with the servers it mounts: what the cases of that kernel share. The host itself is one too, see fuse_test.go. A machine is for one goroutine, its test's.
 type machine struct {
-	kernel  kernel
+	start   func() (*guest, error)
 	servers map[string]*server // by identity
 	guest   *guest             // nil when none is running
 	boots   int
@@ -31,6 +31,9 @@ const maxTries = 3
 
 // newMachine fetches the kernel of that name. It skips the test, loudly, when that is the newest and cannot be had.
 func newMachine(t *testing.T, name string) *machine {
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
+		t.Fatal("please install the package qemu-system-x86")
+	}
 	k, err := fetchKernel(name)
 	if errors.Is(err, errNoKernel) && name == "newest" {
 		t.Skipf("**** THE NEWEST KERNEL CANNOT BE HAD: NOTHING IS TESTED ON IT ****\n%v", err)
@@ -39,7 +42,11 @@ func newMachine(t *testing.T, name string) *machine {
 		t.Fatal(err)
 	}
 	t.Logf("Linux %s", k.version)
-	m := &machine{kernel: k, servers: map[string]*server{}}
+	return machineOf(t, func() (*guest, error) { return startGuest(k) })
+}
+
+func machineOf(t *testing.T, start func() (*guest, error)) *machine {
+	m := &machine{start: start, servers: map[string]*server{}}
 	t.Cleanup(func() {
 		m.endGuest()
 		for _, s := range m.servers {
@@ -74,11 +81,11 @@ func (m *machine) boot(t *testing.T) *guest {
 	}
 	m.boots++
 	begin := time.Now()
-	g, err := startGuest(m.kernel)
+	g, err := m.start()
 	// A kernel that patches itself while it boots, under an emulator, panics or hangs once in a while. That is no fault of what is tested.
 	for try := 1; try < maxTries && errors.Is(err, errNotUp); try++ {
 		t.Logf("%v\nbooting once more", err)
-		g, err = startGuest(m.kernel)
+		g, err = m.start()
 	}
 	if err != nil {
 		t.Fatal(err)

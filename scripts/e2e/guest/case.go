@@ -189,9 +189,16 @@ func (t *T) options(extra ...string) string {
 // tryMount mounts the server of the case at a new directory. Options in extra override the usual ones.
 func (t *T) tryMount(port int, extra ...string) (string, error) {
 	t.mounts++
-	dir := fmt.Sprintf("/n/%s.%d", t.name, t.mounts)
+	dir := fmt.Sprintf("%s/%s.%d", t.base(), t.name, t.mounts)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
+	}
+	if t.setup.FUSE {
+		if err := t.mountFUSE(fmt.Sprintf("tcp!127.0.0.1!%d", port), dir, extra...); err != nil {
+			os.Remove(dir)
+			return "", err
+		}
+		return dir, nil
 	}
 	opts := fmt.Sprintf("trans=tcp,port=%d,%s", port, t.options(extra...))
 	if err := unix.Mount("10.0.2.2", dir, "9p", 0, opts); err != nil {
@@ -199,6 +206,38 @@ func (t *T) tryMount(port int, extra ...string) (string, error) {
 		return "", &os.PathError{Op: "mount -t 9p -o " + opts, Path: dir, Err: err}
 	}
 	return dir, nil
+}
+
+// base is the directory in which mounts are made.
+func (t *T) base() string {
+	if t.setup.Dir != "" {
+		return t.setup.Dir
+	}
+	return "/n"
+}
+
+// mountFUSE mounts with the program under test. Of the kernel's options it knows those that say what is attached and as whom.
+func (t *T) mountFUSE(addr, dir string, options ...string) error {
+	access := "user"
+	if t.setup.Identity == "nobody" {
+		access = "any"
+	}
+	argv := []string{"mount", "--fuse"}
+	for _, o := range options {
+		switch name, value, _ := strings.Cut(o, "="); name {
+		case "aname":
+			argv = append(argv, "--aname", value)
+		case "access":
+			access = value
+		default:
+			return fmt.Errorf("no option %s for a mount by FUSE", o)
+		}
+	}
+	cmd := exec.Command("clone9p", append(argv, "--access", access, addr, dir)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%v: %w: %s", cmd, err, out)
+	}
+	return nil
 }
 
 // mount mounts the server of the case at a new directory and has it unmounted at the end, which must succeed: whatever was open has been closed.

@@ -35,11 +35,16 @@ func (t *T) terminal(mnt string) *conv {
 // localPty mounts a server of the guest's own, which lets its user run commands: over tcp, as the host's is mounted, nobody is proven to be anybody.
 // A guest has no file of users that knows root; nobody means whoever mounts.
 func (t *T) localPty() string {
-	const socket, dir = "/run/pty.sock", "/n/pty"
-	t.must(os.MkdirAll("/run", 0o755))
+	socket, dir := t.base()+"/pty.sock", t.base()+"/pty"
 	t.must(os.MkdirAll(dir, 0o755))
 	t.serve("unix!"+socket, "--net", "host", "--device", "pty", "--pty-exec", "any-local")
 	var err error
+	if t.setup.FUSE {
+		t.within(soon, "mount", func() { err = t.mountFUSE("unix!"+socket, dir) })
+		t.must(err)
+		t.Cleanup(func() { t.unmount(dir) })
+		return dir
+	}
 	t.within(soon, "mount", func() { err = unix.Mount(socket, dir, "9p", 0, "trans=unix,"+t.options("uname=nobody")) })
 	t.must(err)
 	t.Cleanup(func() { t.unmount(dir) })

@@ -92,7 +92,7 @@ var errForgotten = errors.New("the server refuses; the kernel does not say why")
 
 // forgetsErrors reports whether the kernel has the fault of 6.12: a write that the server refuses returns 0, and the next one on the inode,
 // be it of another process, EIO, unsent. (netfs notes the error in the stream and the mapping, and looks for it in the request.)
-func (t *T) forgetsErrors() bool { return strings.HasPrefix(release(), "6.12.") }
+func (t *T) forgetsErrors() bool { return !t.setup.FUSE && strings.HasPrefix(release(), "6.12.") }
 
 // release is the kernel's.
 func release() string {

@@ -28,25 +28,47 @@ func initMain() {
 	if err != nil {
 		fatal(err)
 	}
+	fatal(attend(port))
+}
+
+// hereMain carries out cases on the host, as the first process of namespaces of processes and mounts of its own. Descriptor 3 leads to the test.
+func hereMain() {
+	port := os.NewFile(3, "port")
+	unix.CloseOnExec(3)
+	err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+	if err == nil {
+		err = unix.Mount("proc", "/proc", "proc", 0, "")
+	}
+	if err == nil {
+		err = attend(port)
+	}
+	if err != io.EOF { // the test has no more cases
+		fmt.Fprintln(os.Stderr, "guest:", err)
+		os.Exit(1)
+	}
+}
+
+// attend carries out the cases that the host asks for at port.
+func attend(port *os.File) error {
 	conn := talk.New(port)
 	if err := conn.Send(talk.Ready, release(), nil, ""); err != nil {
-		fatal(err)
+		return err
 	}
 	for {
 		m, err := conn.Recv()
 		if err != nil {
-			fatal(err)
+			return err
 		}
 		if m.Kind != talk.Run {
-			fatal(fmt.Errorf("host sent %q, want a case to run", m.Kind))
+			return fmt.Errorf("host sent %q, want a case to run", m.Kind)
 		}
 		var setup talk.Setup
 		if err := json.Unmarshal(m.Body, &setup); err != nil {
-			fatal(err)
+			return err
 		}
 		fmt.Printf("guest: === %s %s msize %d\n", m.Name, setup.Dialect, setup.Msize)
 		begin := time.Now()
-		res := runCase(m.Name, m.Body, setup.Timeout, port)
+		res := runCase(m.Name, m.Body, setup, port)
 		res.Ms = time.Since(begin).Milliseconds()
 		brief := res
 		brief.Log = nil                // the host shows it
@@ -54,7 +76,7 @@ func initMain() {
 		fmt.Printf("%s\n", line)
 		_ = unix.IoctlSetInt(1, unix.TCSBRK, 1) // tcdrain(3): the console is ahead of the port, for who shows its tail
 		if err := conn.Send(talk.Done, m.Name, res, ""); err != nil {
-			fatal(err)
+			return err
 		}
 	}
 }
@@ -133,7 +155,7 @@ func openPort(path string) (*os.File, error) {
 
 // runCase carries out one case in a process of its own and waits for its end, or its time to be over. The process
 // talks to the host through port, as descriptor 3, and writes its result to descriptor 4.
-func runCase(name string, setup []byte, timeout time.Duration, port *os.File) talk.Result {
+func runCase(name string, body []byte, setup talk.Setup, port *os.File) talk.Result {
 	broken := func(format string, args ...any) talk.Result {
 		return talk.Result{Case: name, Fails: []string{fmt.Sprintf(format, args...)}}
 	}
@@ -142,7 +164,7 @@ func runCase(name string, setup []byte, timeout time.Duration, port *os.File) ta
 		return broken("pipe: %v", err)
 	}
 	defer r.Close()
-	cmd := exec.Command("/proc/self/exe", "case", name, string(setup))
+	cmd := exec.Command("/proc/self/exe", "case", name, string(body))
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{port, w}
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
@@ -171,7 +193,9 @@ func runCase(name string, setup []byte, timeout time.Duration, port *os.File) ta
 		res.Log = append(res.Log, where...)
 		fmt.Printf("guest: %s: %s\n%s\n", name, what, strings.Join(where, "\n"))
 		// What the tasks that cannot be woken wait for, in the kernel's own words.
-		_ = os.WriteFile("/proc/sysrq-trigger", []byte("w"), 0)
+		if !setup.FUSE {
+			_ = os.WriteFile("/proc/sysrq-trigger", []byte("w"), 0)
+		}
 		_ = unix.Kill(-pid, unix.SIGKILL)
 		select {
 		case <-exited:
@@ -185,9 +209,9 @@ func runCase(name string, setup []byte, timeout time.Duration, port *os.File) ta
 		if json.Unmarshal(b, &res) != nil {
 			res = broken("the case's process ended without a result")
 		}
-	case <-time.After(timeout):
+	case <-time.After(setup.Timeout):
 		res = broken("not done")
-		return hung(fmt.Sprintf("time is over: %v", timeout))
+		return hung(fmt.Sprintf("time is over: %v", setup.Timeout))
 	}
 	select {
 	case err := <-exited:

@@ -26,12 +26,14 @@ type Case struct {
 	Identity string
 	// SmallToo has the case carried out with the kernel's default msize of 128 KiB as well as with the largest of 1 MiB.
 	SmallToo bool
+	// Kernel, unless empty, is why the case is about the kernel's own client alone: TestFUSE leaves it out.
+	Kernel string
 }
 
 // Cases are carried out in this order.
 var Cases = []Case{
 	{Name: "mount", What: "mount, read README, umount"},
-	{Name: "mount-cache-mmap", What: "a mount that caches reads the same"},
+	{Name: "mount-cache-mmap", What: "a mount that caches reads the same", Kernel: "FUSE mounts have no such option, and cache nothing"},
 	{Name: "attach-name", What: "aname takes a subtree and options, and refuses unknown ones"},
 	{Name: "ls", What: "ls -lR shows the tree; files are regular and have size 0"},
 	{Name: "looks-plain", What: "xattr probes, truncation and access answer as on a plain file", Only: Linux},
@@ -64,7 +66,7 @@ var Cases = []Case{
 	{Name: "records-4k", What: "one record a read, buffer of 4 KiB", SmallToo: true},
 	{Name: "records-128k", What: "one record a read, buffer of 128 KiB", SmallToo: true},
 	{Name: "records-1m", What: "one record a read, buffer of 1 MiB", SmallToo: true},
-	{Name: "records-off", What: "with records=off in aname a read is filled from several records"},
+	{Name: "records-off", What: "with records=off in aname a read is filled from several records", Kernel: "FUSE makes one read of a read(2), whatever the server does"},
 	{Name: "threads-4k", What: "four threads on one descriptor, buffers of 4 KiB", SmallToo: true},
 	{Name: "threads-128k", What: "four threads on one descriptor, buffers of 128 KiB", SmallToo: true},
 	{Name: "threads-1m", What: "four threads on one descriptor, buffers of 1 MiB", SmallToo: true},
@@ -78,11 +80,11 @@ var Cases = []Case{
 	{Name: "dmover-copy", What: "echo and cat copy 256 MiB between two files of the host, without a byte on the wire"},
 	{Name: "dmover-xor", What: "three files of the host become a fourth"},
 	{Name: "dmover-crc", What: "a CRC chained over pieces is that of the whole; in0 is filled by cat"},
-	{Name: "unix", What: "the README's line mounts a server on the same machine; two users are each themselves", Only: Linux},
+	{Name: "unix", What: "the README's line mounts a server on the same machine; two users are each themselves", Only: Linux, Kernel: "it is about the README's line for mount(8)"},
 	{Name: "users", What: "trust, access=user: each user has conversations of his own, closed to others", Only: Linux},
 	{Name: "users-nobody", What: "nobody, access=any: whoever can attach shares them", Identity: "nobody"},
 	{Name: "umount-busy", What: "umount with a read pending is EBUSY; umount -l works and the interface goes with the reader"},
 	{Name: "server-gone", What: "the server's death ends pending reads with an error; umount works"},
 	// Last, since it takes a guest.
-	{Name: "guest-killed", What: "killing the guest outright takes every interface away within a second", Only: Linux},
+	{Name: "guest-killed", What: "killing the guest outright takes every interface away within a second", Only: Linux, Kernel: "there is no guest"},
 }

@@ -42,6 +42,9 @@ type Setup struct {
 	Identity string        `json:"identity"` // what the server makes of a peer over tcp: trust or nobody
 	Msize    int           `json:"msize"`
 	Timeout  time.Duration `json:"timeout"` // for the whole case
+
+	FUSE bool   `json:"fuse,omitempty"` // mount with clone9p mount --fuse, on the host itself
+	Dir  string `json:"dir,omitempty"`  // where the case may make directories, "/n" when empty
 }
 
 // A Result is how a case ended. It also goes to the guest's console.
