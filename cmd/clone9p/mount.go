@@ -26,7 +26,7 @@ type mountRequest struct {
 	perUser    bool
 	allowOther bool
 	foreground bool
-	log        string // a file; "" leaves it to standard error, or none in the background
+	log        string // a file; "" leaves it to standard error, or the system's log in the background
 }
 
 // There are two ways to mount: the kernel's v9fs, and FUSE. A way mounts and returns when nothing is mounted any more; ready
@@ -67,7 +67,7 @@ When the server goes, whatever uses the mount gets the error "Transport endpoint
 	access := flags.String("access", "any", "who uses the mount is `WHO` at the server: any (all the mounter), or user (each himself)")
 	flags.BoolVar(&r.allowOther, "allow-other", false, "let other users in; root's mounts do")
 	flags.BoolVar(&r.foreground, "foreground", false, "stay in the foreground")
-	flags.StringVar(&r.log, "log", "", "append what happens to `FILE` (in the foreground standard error by default)")
+	flags.StringVar(&r.log, "log", "", "append what happens to `FILE` (default: standard error in the foreground, or else syslog)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r.addr, r.dir = args[0], args[1]
 		switch {

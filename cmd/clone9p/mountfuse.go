@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/syslog"
 	"os"
 	"strings"
 
@@ -111,7 +112,7 @@ func withoutRecords(aname string) (string, bool) {
 	return path + "?" + options + "records=off", true
 }
 
-// newLog is the log of a mount: a file, or standard error in the foreground.
+// newLog is the log of a mount: a file, or else standard error in the foreground, and the system's log where nobody would read that.
 func (r mountRequest) newLog() (zerolog.Logger, func(), error) {
 	var w io.Writer = io.Discard
 	closer := func() {}
@@ -124,6 +125,10 @@ func (r mountRequest) newLog() (zerolog.Logger, func(), error) {
 		w, closer = f, func() { f.Close() }
 	case r.foreground:
 		w = os.Stderr
+	default:
+		if s, err := syslog.New(syslog.LOG_DAEMON, "clone9p"); err == nil { // not every machine has one
+			w, closer = zerolog.SyslogLevelWriter(s), func() { s.Close() }
+		}
 	}
 	log, err := newLogger(w, "auto", "info")
 	return log, closer, err

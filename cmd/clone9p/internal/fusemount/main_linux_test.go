@@ -144,6 +144,7 @@ type settings struct {
 	peer    server.Peer    // this process's user by default
 	tree    p9.Attacher    // the device mem by default
 	aname   string
+	onClone func(ctx context.Context, n int) error // of mem
 	options Options
 }
 
@@ -151,7 +152,7 @@ type settings struct {
 func mounted(t testing.TB, s settings) *fixture {
 	t.Helper()
 	needMount(t)
-	f := &fixture{t: t, dir: filepath.Join(t.TempDir(), "mnt"), mem: clonetest.Mem(clonetest.MemOptions{Queue: 4096, MaxConvs: 1000, MaxPerUser: 1000})}
+	f := &fixture{t: t, dir: filepath.Join(t.TempDir(), "mnt"), mem: clonetest.Mem(clonetest.MemOptions{Queue: 4096, MaxConvs: 1000, MaxPerUser: 1000, OnClone: s.onClone})}
 	if err := os.Mkdir(f.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -108,9 +108,13 @@ func Possible() error {
 	case err != nil:
 		return err
 	}
-	if os.Geteuid() != 0 {
-		_, err = fusermount()
+	if os.Geteuid() == 0 {
+		return nil
 	}
+	if unix.Access(device, unix.R_OK|unix.W_OK) != nil {
+		return fmt.Errorf("no permission for %s: chmod 0666 it as root, as most systems have it, or mount as root", device)
+	}
+	_, err = fusermount()
 	return err
 }
 
