@@ -20,7 +20,9 @@ import (
 // TestFUSE carries out the cases on this machine, over clone9p mount --fuse, in namespaces of mounts and processes of their own: what holds for the
 // kernel's own client holds there too. Cases that are about that client alone say so in the plan.
 //
-// They differ in one thing: an interface goes a moment after the close that ends it has returned, and the cases wait for that.
+// Two things differ, and the cases allow for them where Setup.FUSE says so. An interface goes, and its number becomes free, a moment after the close that
+// ends it has returned: FUSE tells of a close then. And any signal interrupts a read, also those of Go's scheduler: the read fails
+// with EINTR, has lost nothing and is made again.
 func TestFUSE(t *testing.T) {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		t.Fatalf("FUSE cannot be used: %v", err)

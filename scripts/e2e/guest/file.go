@@ -57,15 +57,24 @@ func (f *file) close() {
 // read is one read(2) with a buffer of n bytes, which must not take long.
 func (f *file) read(n int) (p []byte, err error) {
 	p = make([]byte, n)
-	f.t.within(soon, "read "+f.path, func() { n, err = unix.Read(f.fd, p) })
+	f.t.within(soon, "read "+f.path, func() { n, err = f.t.again(func() (int, error) { return unix.Read(f.fd, p) }) })
 	return p[:max(n, 0)], err
 }
 
 // pread is one pread(2).
 func (f *file) pread(n int, off int64) (p []byte, err error) {
 	p = make([]byte, n)
-	f.t.within(soon, "pread "+f.path, func() { n, err = unix.Pread(f.fd, p, off) })
+	f.t.within(soon, "pread "+f.path, func() { n, err = f.t.again(func() (int, error) { return unix.Pread(f.fd, p, off) }) })
 	return p[:max(n, 0)], err
+}
+
+// again makes a call that reads, once more where FUSE has it interrupted by a signal of Go's scheduler.
+func (t *T) again(call func() (int, error)) (n int, err error) {
+	for {
+		if n, err = call(); err != unix.EINTR || !t.setup.FUSE {
+			return n, err
+		}
+	}
 }
 
 // write is one write(2), of all of p.

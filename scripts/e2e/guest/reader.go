@@ -22,14 +22,16 @@ import (
 // An n below 0 is an error number, negated. The first item says that the file is open.
 const opened = ^uint32(0)
 
-// readerMain is the process: guest reader [-buf N] [-threads N] [-pread] [-nonblock] PATH. Each thread reads until
-// end of file or an error; the process ends with the last.
+// readerMain is the process: guest reader [-buf N] [-threads N] [-pread] [-nonblock] [-again] PATH. Each thread reads until
+// end of file or an error; the process ends with the last. With -again EINTR is no error: through FUSE the signals interrupt a read
+// by which Go's scheduler has its threads make way.
 func readerMain(args []string) {
 	fs := flag.NewFlagSet("reader", flag.ExitOnError)
 	size := fs.Int("buf", 4096, "")
 	threads := fs.Int("threads", 1, "")
 	pread := fs.Bool("pread", false, "")
 	nonblock := fs.Bool("nonblock", false, "")
+	again := fs.Bool("again", false, "")
 	_ = fs.Parse(args) // exits on error
 
 	flags := unix.O_RDONLY
@@ -65,6 +67,9 @@ func readerMain(args []string) {
 				} else {
 					n, err = unix.Read(fd, p)
 				}
+				if *again && err == unix.EINTR {
+					continue
+				}
 				if err != nil {
 					tell(uint32(i), -int(err.(unix.Errno)), nil)
 					return
@@ -97,6 +102,9 @@ type reader struct {
 // reader starts a process that reads path and returns when it has the file open. args are its flags.
 func (t *T) reader(path string, args ...string) *reader {
 	r := &reader{t: t, path: path, items: make(chan item, 1<<14)}
+	if t.setup.FUSE {
+		args = append(args, "-again")
+	}
 	r.cmd = exec.Command("/proc/self/exe", append(append([]string{"reader"}, args...), path)...)
 	r.cmd.Stderr = os.Stderr
 	out, w, err := os.Pipe()
