@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strings"
 	"text/tabwriter"
 
+	"github.com/clone9p/clone9p/cmd/clone9p/internal/fusemount"
 	"github.com/clone9p/clone9p/cmd/clone9p/internal/private"
 	"github.com/spf13/cobra"
 )
@@ -68,21 +68,19 @@ func checkTun(path string) (ok bool, text string) {
 	return false, sentence(err)
 }
 
-// checkMount says whether the kernel knows 9P.
-func checkMount(path string) string {
+// checkMount says how this machine can mount 9P.
+func checkMount(filesystems string) string {
 	if runtime.GOOS != "linux" {
-		return "use 9pfuse of plan9port"
+		return "by clone9p mount with macFUSE, or by 9pfuse of plan9port"
 	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
+	if knows9P(filesystems) {
+		return "the kernel knows 9p"
 	}
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) > 0 && f[len(f)-1] == "9p" {
-			return "the kernel knows 9p"
-		}
+	const unknown = "the kernel does not know 9p yet (modprobe 9p, where it has that module)"
+	if why := fusemount.Possible(); why != nil {
+		return unknown + ", and FUSE cannot be used: " + why.Error()
 	}
-	return "the kernel does not know 9p yet: modprobe 9p, where the kernel has that module"
+	return unknown + "; clone9p mount uses FUSE"
 }
 
 // checkServer says whether a server answers.
