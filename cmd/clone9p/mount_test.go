@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -47,4 +48,15 @@ func TestWithoutRecords(t *testing.T) {
 			t.Errorf("%q becomes %q, %v", name, got, changed)
 		}
 	}
+}
+
+// Whatever the list says, a type is a word of it.
+func FuzzTypeIn(f *testing.F) {
+	f.Add("40 30 0:38 / /n/clone rw - fuse.clone9p s rw\n", "/n/clone")
+	f.Add(`1 2 3 4 /a\040b - x`, "/a b")
+	f.Fuzz(func(t *testing.T, list, dir string) {
+		if typ := typeIn(list, dir); strings.Contains(typ, " ") || !strings.Contains(list, typ) {
+			t.Errorf("the type is %q", typ)
+		}
+	})
 }

@@ -51,6 +51,8 @@ type Mount struct {
 	server *fuse.Server
 	ending chan struct{}  // closed when the end was asked for: losing the connection is no news then
 	end    func()         // closes it, and conn; once
+	over   chan struct{}  // closed when the kernel has ended it
+	leave  func() error   // unmounts, once
 	wg     sync.WaitGroup // what serves the kernel, and what watches the connection
 
 	nodes nodes
@@ -77,7 +79,7 @@ const maxIO = 1 << 20
 func New(ctx context.Context, conn *client.Conn, dir string, o Options) (_ *Mount, err error) {
 	m := &Mount{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
-		conn:          conn, o: o, log: zerolog.Nop(), ending: make(chan struct{}),
+		conn:          conn, o: o, log: zerolog.Nop(), ending: make(chan struct{}), over: make(chan struct{}),
 		uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()),
 	}
 	if o.Log != nil {
@@ -87,6 +89,7 @@ func New(ctx context.Context, conn *client.Conn, dir string, o Options) (_ *Moun
 		close(m.ending)
 		conn.Close()
 	})
+	m.leave = sync.OnceValue(m.unmount)
 	defer func() {
 		if err != nil {
 			m.end()
@@ -161,7 +164,10 @@ func (m *Mount) watch() {
 }
 
 // OnUnmount implements fuse.RawFileSystem: it is over.
-func (m *Mount) OnUnmount() { m.end() }
+func (m *Mount) OnUnmount() {
+	m.end()
+	close(m.over)
+}
 
 // Dir is the absolute path of the directory on which it is mounted.
 func (m *Mount) Dir() string { return m.dir }
@@ -170,9 +176,19 @@ func (m *Mount) Dir() string { return m.dir }
 func (m *Mount) Wait() { m.wg.Wait() }
 
 // Unmount ends the session with the server, by which every call that waits fails with ENOTCONN, and unmounts. A mount that processes still use after a
-// moment is detached: it is no longer there for others, and ends with the last of them or with this process.
+// moment is detached: it is no longer there for others, and ends with the last of them or with this process. Unmounting again, or what
+// others have unmounted, does nothing.
 func (m *Mount) Unmount() error {
 	m.end()
+	return m.leave()
+}
+
+func (m *Mount) unmount() error {
+	select {
+	case <-m.over:
+		return nil
+	default:
+	}
 	detached, err := unmount(m.dir, unmountPatience)
 	if err == nil && !detached {
 		m.Wait()
