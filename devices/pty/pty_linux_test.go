@@ -428,7 +428,7 @@ func FuzzParseWinsize(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		size, err := parseWinsize(s)
 		if err != nil {
-			if size != (unix.Winsize{}) || strings.ContainsAny(err.Error(), "\n\x00\xff") || len(err.Error()) > 300 {
+			if size != (unix.Winsize{}) || strings.ContainsAny(err.Error(), "\n\x00") || len(err.Error()) > 300 {
 				t.Errorf("%q is %v, %q", s, size, err)
 			}
 			return
