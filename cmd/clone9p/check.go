@@ -10,6 +10,7 @@ import (
 
 	"github.com/clone9p/clone9p/cmd/clone9p/internal/fusemount"
 	"github.com/clone9p/clone9p/cmd/clone9p/internal/private"
+	"github.com/clone9p/clone9p/cmd/clone9p/internal/privilege"
 	"github.com/spf13/cobra"
 )
 
@@ -18,8 +19,8 @@ func (a *app) checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Tell what this machine lets the server do, and why",
 		Long: `Check looks at what a server started here and now by this user could do, and changes nothing: in which
-network namespace its interfaces would be and why, whether it could make them at all, whether
-this kernel can mount 9P, and whether a server answers.`,
+network namespace its interfaces would be and why, whether it could make them at all, which
+capabilities it would keep, whether this kernel can mount 9P, and whether a server answers.`,
 		Args: exactly(),
 	}
 	where := targetFlags(cmd)
@@ -29,6 +30,7 @@ this kernel can mount 9P, and whether a server answers.`,
 		fmt.Fprintf(w, "network\t%s\n", checkNetwork())
 		_, tun := checkTun(tunDevice)
 		fmt.Fprintf(w, "tun\t%s\n", tun)
+		fmt.Fprintf(w, "privileges\t%s\n", checkPrivileges(kinds()))
 		fmt.Fprintf(w, "mount\t%s\n", checkMount("/proc/filesystems"))
 		fmt.Fprintf(w, "server\t%s\n", checkServer(cmd.Context(), where))
 		return w.Flush()
@@ -66,6 +68,22 @@ func checkTun(path string) (ok bool, text string) {
 		return false, path + " is missing: as root, modprobe tun, or mknod " + path + " c 10 200"
 	}
 	return false, sentence(err)
+}
+
+// checkPrivileges says with which capabilities a server of these devices, set as they are, would go on.
+func checkPrivileges(ks []kind) string {
+	held, err := privilege.Held()
+	if err != nil {
+		return "none to give up: " + err.Error()
+	}
+	if !privilege.Droppable() {
+		return "capabilities held: " + held.String() + "; only root gives up some"
+	}
+	keep, err := new(serveOptions).keep(ks)
+	if err != nil {
+		return err.Error()
+	}
+	return "capabilities kept: " + (held & keep).String()
 }
 
 // checkMount says how this machine can mount 9P.

@@ -38,6 +38,9 @@ type kind struct {
 	needs   needs
 	options []clonefs.Option // they point into the settings from which build builds
 	build   func() (clonefs.Driver, error)
+
+	// privileges are the capabilities(7) that a server run by root has to keep for the device, as it is set, by their names.
+	privileges func() []string
 }
 
 // kindOf makes a kind of a driver's default settings and of its New.
@@ -55,6 +58,12 @@ func kindOf[C any, P interface {
 				return nil, err
 			}
 			return d, nil
+		},
+		privileges: func() []string {
+			if p, ok := any(P(&settings)).(interface{ Privileges() []string }); ok {
+				return p.Privileges()
+			}
+			return nil
 		},
 	}
 }

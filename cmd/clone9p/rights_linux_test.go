@@ -186,8 +186,21 @@ func uidOf(t *testing.T, s string) uint32 {
 	return uint32(n)
 }
 
-// startServer serves all devices on a unix socket and on a port of 127.0.0.1.
+// startServer serves on a unix socket and on a port of 127.0.0.1.
 func startServer(t *testing.T, flags ...string) (unix, tcp string) {
+	t.Helper()
+	unix, tcp, _ = startProcess(t, flags...)
+	return unix, tcp
+}
+
+// serverProcess starts a server and returns its process id.
+func serverProcess(t *testing.T, flags ...string) int {
+	t.Helper()
+	_, _, pid := startProcess(t, flags...)
+	return pid
+}
+
+func startProcess(t *testing.T, flags ...string) (unix, tcp string, pid int) {
 	t.Helper()
 	unix = "unix!" + filepath.Join(t.TempDir(), "s")
 	cmd := program(append([]string{"serve", "--listen", unix, "--listen", "tcp!127.0.0.1!0", "--log-format", "json"}, flags...)...)
@@ -226,7 +239,7 @@ func startServer(t *testing.T, flags ...string) (unix, tcp string) {
 	if len(addr) != 2 {
 		t.Fatalf("the server serves on %v", addr)
 	}
-	return unix, addr[1]
+	return unix, addr[1], cmd.Process.Pid
 }
 
 // connection begins a session in that dialect.

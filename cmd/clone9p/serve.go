@@ -16,6 +16,7 @@ import (
 
 	"github.com/clone9p/clone9p/clonefs"
 	"github.com/clone9p/clone9p/cmd/clone9p/internal/private"
+	"github.com/clone9p/clone9p/cmd/clone9p/internal/privilege"
 	"github.com/clone9p/clone9p/server"
 	"github.com/clone9p/clone9p/server/listen"
 	"github.com/rs/zerolog"
@@ -40,6 +41,7 @@ type serveOptions struct {
 	socketMode  string
 	socketGroup string
 	limits      server.Config
+	keepAll     bool // capabilities
 
 	tlsFiles listen.TLSFiles // for tls addresses; the newest names
 	tls      *listen.TLS     // what is in them; nil without a tls address
@@ -68,6 +70,10 @@ themselves.
 Where the network interfaces are: with --net host in the network namespace in which the server was started; with
 --net private in one of its own, which needs no privilege. The default, auto, is host where the server
 may administer that, private otherwise. The log says which, and how to look inside.
+
+Root's server gives up the capabilities that its devices do not need as they are set, for good, and with them what root may
+do to other users' files; the log says which it has kept. With --pty-exec it keeps all: what it runs for its users is to be
+theirs as at a login.
 
 A configuration file, --config, may set whatever a flag sets, and has the rules about who may use which device; clone9p
 config shows one. Flags win over it. On SIGHUP it is read again, and its rules hold from then on. The files of TLS are
@@ -103,6 +109,7 @@ func (o *serveOptions) addFlags(cmd *cobra.Command, ks []kind) {
 	f.StringVar(&o.tlsFiles.Cert, "tls-cert", "", "certificate that tls addresses show, in PEM, with those between it and the clients' CA behind it (`FILE`)")
 	f.StringVar(&o.tlsFiles.Key, "tls-key", "", "its key (`FILE`)")
 	f.StringVar(&o.tlsFiles.CA, "tls-client-ca", "", "certificates of those whose certificates prove who a client is, in PEM (`FILE`)")
+	f.BoolVar(&o.keepAll, "keep-privileges", false, "keep all capabilities that root's server was started with")
 	f.StringVar(&o.socketMode, "socket-mode", "0660", "permissions of unix sockets, in octal (`MODE`)")
 	f.StringVar(&o.socketGroup, "socket-group", "", "`GROUP` of unix sockets, a name or a number")
 	f.Uint32Var(&o.limits.MaxMessage, "max-message", server.DefaultMaxMessage, "largest message, in `BYTES`")
@@ -121,14 +128,17 @@ func (o *serveOptions) addFlags(cmd *cobra.Command, ks []kind) {
 	}
 }
 
-// A note is what the second run of the server, in a private network namespace, needs to know; see package private.
+// A note is what the second run of the server, in a private network namespace or with fewer privileges, needs to know; see package private.
 type note struct {
 	Listeners   []listen.Handover
 	Supervision supervision
+	Private     bool   // it is in a private network namespace
+	Reduced     bool   // it has not all capabilities that the first run had
 	Why         string // what the host's network cannot be administered for
 }
 
-// serve is the command serve. In a private network namespace it runs twice: the first run stops at enter.
+// serve is the command serve. In a private network namespace, and where there are privileges to give up, it runs twice: the first run stops
+// at enter or again.
 func (a *app) serve(ctx context.Context, o *serveOptions, ks []kind) error {
 	log, err := newLogger(a.stderr, o.logFormat, o.logLevel)
 	if err != nil {
@@ -150,8 +160,13 @@ func (a *app) serve(ctx context.Context, o *serveOptions, ks []kind) error {
 		return err
 	}
 
+	keep, err := o.keep(chosen)
+	if err != nil {
+		return err
+	}
+
 	var n note
-	files, inside, err := private.Inherited(&n)
+	files, second, err := private.Inherited(&n)
 	if err != nil {
 		return err
 	}
@@ -162,7 +177,7 @@ func (a *app) serve(ctx context.Context, o *serveOptions, ks []kind) error {
 		}
 	}()
 	var sup *supervisor
-	if inside {
+	if second {
 		o.handTLS(n.Listeners)
 		ls, files, err = inherit(files, n.Listeners)
 		if err == nil {
@@ -176,10 +191,10 @@ func (a *app) serve(ctx context.Context, o *serveOptions, ks []kind) error {
 		return err
 	}
 	defer sup.close()
-	if !inside && needs&needsNetwork != 0 {
+	if !second && needs&needsNetwork != 0 {
 		why, enter := o.private()
 		if enter {
-			st, started, err := a.enter(ls, sup, why)
+			st, started, err := a.enter(ls, sup, why, keep)
 			switch {
 			case started:
 				return exitWith(st)
@@ -193,19 +208,31 @@ func (a *app) serve(ctx context.Context, o *serveOptions, ks []kind) error {
 			log.Warn().AnErr("why", why).Msg("cloning a network interface will fail in the host's network namespace")
 		}
 	}
+	if !second && keep != privilege.All {
+		if err := a.again(ls, sup, keep); err != nil {
+			return err
+		}
+	}
+	if held, err := privilege.Held(); err == nil { // on Linux
+		all := ""
+		if held != 0 && !n.Reduced {
+			all = "all there were, "
+		}
+		log.Info().Msg("capabilities kept: " + all + held.String())
+	}
 	if needs&needsNetwork != 0 {
 		if ok, text := checkTun(tunDevice); !ok {
 			log.Warn().Str("why", text).Msg("cloning a network interface will fail")
 		}
 	}
-	if inside {
+	if n.Private {
 		if err := private.LoopbackUp(); err != nil {
 			return fmt.Errorf("in the private network namespace: %w", err)
 		}
 		log.Info().Str("why", n.Why).Str("look", private.Hint(os.Getpid())).
 			Msg("network interfaces live in a private network namespace")
 	}
-	return a.run(ctx, o, log, ls, sup, drivers, inside)
+	return a.run(ctx, o, log, ls, sup, drivers, n.Private)
 }
 
 // run serves on the listeners until a signal comes or a listener fails.
@@ -451,10 +478,48 @@ func (o *serveOptions) private() (why error, enter bool) {
 	return why, why != nil && o.net == "auto"
 }
 
+// keep decides which capabilities a server of these devices goes on with; privilege.All stands for all that there are.
+func (o *serveOptions) keep(chosen []kind) (keep privilege.Set, err error) {
+	if o.keepAll || !privilege.Droppable() {
+		return privilege.All, nil
+	}
+	for _, k := range chosen {
+		s, err := privilege.Of(k.privileges()...)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", k.name, err)
+		}
+		keep |= s
+	}
+	return keep, nil
+}
+
+// dropping is what a thread does before it executes the second run, which is to have those capabilities.
+func dropping(keep privilege.Set) func() error {
+	if keep == privilege.All {
+		return nil
+	}
+	return func() error { return privilege.Drop(keep) }
+}
+
 // enter hands the listeners to a second run of the server in a private network namespace, see private.Enter. When that cannot be, the
 // listeners are as they were.
-func (a *app) enter(ls []*listen.Listener, sup *supervisor, why error) (st int, started bool, err error) {
-	n := note{Why: why.Error()}
+func (a *app) enter(ls []*listen.Listener, sup *supervisor, why error, keep privilege.Set) (st int, started bool, err error) {
+	n := note{Private: true, Reduced: keep != privilege.All, Why: why.Error()}
+	err = hand(ls, sup, n, func(files []*os.File, n note) (err error) {
+		st, started, err = private.Enter(files, n, dropping(keep))
+		return err
+	})
+	return st, started, err
+}
+
+// again hands the listeners to a second run of the server in its place, which has no other capabilities than these.
+func (a *app) again(ls []*listen.Listener, sup *supervisor, keep privilege.Set) error {
+	return hand(ls, sup, note{Reduced: true}, func(files []*os.File, n note) error { return private.Again(files, n, dropping(keep)) })
+}
+
+// hand makes files and the rest of a note of the listeners and the supervisor for run, which returns nil when the second run is over. After an error of
+// run the listeners are as they were.
+func hand(ls []*listen.Listener, sup *supervisor, n note, run func([]*os.File, note) error) error {
 	var files []*os.File
 	defer func() {
 		for _, f := range files {
@@ -464,28 +529,25 @@ func (a *app) enter(ls []*listen.Listener, sup *supervisor, why error) (st int, 
 	for _, l := range ls {
 		fs, h, err := l.Hand()
 		if err != nil {
-			return 0, false, err
+			return err
 		}
 		files = append(files, fs...)
 		n.Listeners = append(n.Listeners, h)
 	}
 	more, supervision, stop, err := sup.hand()
 	if err != nil {
-		return 0, false, err
+		return err
 	}
 	defer stop()
 	n.Supervision = supervision
 	files = append(files, more...)
-	st, started, err = private.Enter(files, n)
-	if !started {
-		again, rest, e := inherit(files, n.Listeners)
-		files = rest
-		copy(ls, again)
-		if e != nil {
-			return 0, false, errors.Join(err, e)
-		}
+	if err = run(files, n); err == nil { // it is over
+		return nil
 	}
-	return st, started, err
+	again, rest, e := inherit(files, n.Listeners)
+	files = rest
+	copy(ls, again)
+	return errors.Join(err, e)
 }
 
 // mountLine is the command that mounts the tree on Linux, from the first listener of the kind that people mount.

@@ -48,6 +48,15 @@ func (c *Config) Options() []clonefs.Option {
 	}
 }
 
+// Privileges are the capabilities(7) that a server run by root needs for the device with these settings: with roots, to open files with the rights of
+// others, and with all of its own where a session is root's.
+func (c *Config) Privileges() []string {
+	if len(c.Roots) == 0 {
+		return nil
+	}
+	return []string{"setuid", "setgid", "dac_override"}
+}
+
 // A root is an exported directory.
 type root struct{ name, dir string }
 

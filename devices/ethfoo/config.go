@@ -49,10 +49,19 @@ func (c *Config) Options() []clonefs.Option {
 		{Name: "prefix", Arg: "NAME", Help: "what interfaces are called before their number", Value: &c.Prefix},
 		{Name: "limit", Arg: "N", Help: "interfaces at once", Value: &c.Limit},
 		{Name: "per-user", Arg: "N", Help: "interfaces at once of one user", Value: &c.PerUser},
-		{Name: "netns", Help: "let owners move their interfaces into other network namespaces", Value: &c.Netns},
+		{Name: "netns", Help: "let owners move their interfaces into other network namespaces; keeps the privileges for that, which the superuser's netns wants too", Value: &c.Netns},
 		{Name: "queue", Arg: "FRAMES", Help: "frames held for a reader that is behind, before the oldest is dropped", Value: &c.Queue},
 		{Name: "max-queue", Arg: "FRAMES", Help: "the most frames that a conversation may ask for with its queue message", Value: &c.MaxQueue},
 	}
+}
+
+// Privileges are the capabilities(7) that a server run by root needs for the device with these settings. To follow an interface into another network
+// namespace takes sys_admin, to find that of a process sys_ptrace.
+func (c *Config) Privileges() []string {
+	if c.Netns {
+		return []string{"net_admin", "sys_admin", "sys_ptrace"}
+	}
+	return []string{"net_admin"}
 }
 
 // check returns what is wrong with c, in terms of the options' names.

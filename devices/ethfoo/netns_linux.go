@@ -97,6 +97,10 @@ func (i *Interface) lookAway() {
 // moveTo moves the interface into the network namespace of process PID, or into the one that ip-netns(8) calls NAME. It arrives down, without
 // addresses or routes, and on no bridge.
 func (i *Interface) moveTo(argv []string) error {
+	if !mayFollow() {
+		return p9ext.Errorf(linux.EPERM, "cannot move %s into another network namespace, where the server could not follow it for want of CAP_SYS_ADMIN: "+
+			"start it as root with --ethfoo-netns or --keep-privileges", i.lastName())
+	}
 	ns, what, err := openNetns(argv[0])
 	if err != nil {
 		return err
@@ -114,6 +118,13 @@ func (i *Interface) moveTo(argv []string) error {
 		return p9ext.Errorf(linux.EINVAL, "cannot move %s into %s: it is no network namespace", i.lastName(), what)
 	}
 	return i.refused(err, "move "+i.lastName()+" into "+what)
+}
+
+// mayFollow reports whether this process may enter other network namespaces, to see after an interface there.
+func mayFollow() bool {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return unix.Capget(&hdr, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
 // openNetns opens the network namespace of a process or of that name, and says which it is.

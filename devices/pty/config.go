@@ -37,6 +37,15 @@ func (c *Config) Options() []clonefs.Option {
 	}
 }
 
+// Privileges are the capabilities(7) that a server run by root needs for the device with these settings: to give slaves away, or all where users run
+// commands. A command of root's is to be root's, and sudo in a terminal is to work; both have no more than the server.
+func (c *Config) Privileges() []string {
+	if len(c.Exec) > 0 {
+		return []string{"all"}
+	}
+	return []string{"chown", "fowner"}
+}
+
 // check returns what is wrong with c, in terms of the options' names.
 func (c *Config) check() error {
 	for _, o := range []struct {

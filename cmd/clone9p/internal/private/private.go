@@ -11,6 +11,8 @@
 //	  v exec, the same process id                     +-- serve: CAP_NET_ADMIN ambient; lo up; serves
 //	serve: lo up; serves                              v waits, passes signals on; each of the two goes with the other
 //
+// [Again] is the left one without a namespace, for who wants to be started anew in another respect.
+//
 // Sockets keep the namespace in which they were made, so the listeners are made before and handed over as open files, together with a
 // note for the second run, in an environment variable that the second run removes at once.
 //
@@ -33,8 +35,8 @@ type handoff struct {
 	Note json.RawMessage
 }
 
-// Inherited reports whether this process is the second run. It then returns the files handed over and decodes the note. It is called once,
-// before anything else starts a process.
+// Inherited reports whether this process is the second run, after [Enter] or [Again]. It then returns the files handed over and decodes the
+// note. It is called once, before anything else starts a process.
 func Inherited(note any) (files []*os.File, inside bool, err error) {
 	s, ok := os.LookupEnv(env)
 	if !ok {

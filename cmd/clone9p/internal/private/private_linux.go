@@ -45,17 +45,36 @@ func MayAdminister() error {
 // it starts the second run in a user namespace of its own, passes signals on to it, and returns its exit status, as a shell counts, when
 // it ends; started is then true, and the files are closed.
 //
+// Before it replaces the process it calls before, unless that is nil, on the thread that does so.
+//
 // Enter may be called once. It locks its goroutine to its thread for good: the death of that thread ends the second run.
-func Enter(files []*os.File, note any) (status int, started bool, err error) {
+func Enter(files []*os.File, note any, before func() error) (status int, started bool, err error) {
 	runtime.LockOSThread()
 	err = unix.Unshare(unix.CLONE_NEWNET)
 	if err == nil {
-		return 0, false, execSelf(files, note)
+		return 0, false, replace(files, note, before)
 	}
 	if !errors.Is(err, unix.EPERM) {
 		return 0, false, refused(err)
 	}
 	return runSelf(files, note)
+}
+
+// Again runs this program again in its place, where it is, after before on the same thread; otherwise it is as Enter. It returns only when that
+// failed, and the thread then is as before left it.
+func Again(files []*os.File, note any, before func() error) error {
+	runtime.LockOSThread()
+	return replace(files, note, before)
+}
+
+// replace is what Enter and Again do once they are on a thread of their own.
+func replace(files []*os.File, note any, before func() error) error {
+	if before != nil {
+		if err := before(); err != nil {
+			return err
+		}
+	}
+	return execSelf(files, note)
 }
 
 // execSelf replaces the process, whose calling thread is inside already. It returns only when that failed.

@@ -64,7 +64,7 @@ func serveRole() {
 		if err == nil {
 			var st int
 			var started bool
-			if st, started, err = Enter([]*os.File{f}, "a note"); started {
+			if st, started, err = Enter([]*os.File{f}, "a note", nil); started {
 				os.Exit(st)
 			}
 		}

@@ -13,7 +13,12 @@ import (
 func MayAdminister() error { return ErrUnsupported }
 
 // Enter returns ErrUnsupported.
-func Enter([]*os.File, any) (status int, started bool, err error) { return 0, false, ErrUnsupported }
+func Enter([]*os.File, any, func() error) (status int, started bool, err error) {
+	return 0, false, ErrUnsupported
+}
+
+// Again returns ErrUnsupported.
+func Again([]*os.File, any, func() error) error { return ErrUnsupported }
 
 // LoopbackUp returns ErrUnsupported.
 func LoopbackUp() error { return ErrUnsupported }
