@@ -60,6 +60,7 @@ When the server goes, whatever uses the mount gets the error "Transport endpoint
 		Args:    exactly("an address ADDR", "a directory DIR"),
 	}
 	var r mountRequest
+	tlsFlags(cmd)
 	flags := cmd.Flags()
 	fuse := flags.Bool("fuse", false, "use FUSE also where the kernel has 9P")
 	flags.StringVar(&r.aname, "aname", "/", "mount the `NAME` of the server: a directory, and options as /ethfoo?patience=45s")

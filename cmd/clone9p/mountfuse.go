@@ -51,11 +51,11 @@ func mountFUSE(ctx context.Context, r mountRequest, ready func() error) error {
 
 // mount connects and mounts.
 func (r mountRequest) mount(ctx context.Context, log *zerolog.Logger) (*fusemount.Mount, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeoutOf(r.addr))
 	defer cancel()
-	nc, err := listen.Dial(ctx, r.addr)
+	nc, err := dial(ctx, r.addr)
 	if err != nil {
-		return nil, fmt.Errorf("%w (is clone9p serve running?)", err)
+		return nil, err
 	}
 	// 9P2000.L first: it renames between directories and knows statfs.
 	conn, err := p9client.New(ctx, nc, p9client.Options{Dialects: []p9client.Dialect{p9client.P9L, p9client.P9u, p9client.P9}})
@@ -63,7 +63,7 @@ func (r mountRequest) mount(ctx context.Context, log *zerolog.Logger) (*fusemoun
 		return nil, fmt.Errorf("cannot talk to the server at %s: %w", r.addr, err)
 	}
 	attach := p9client.Attach{Name: r.aname}
-	if addr, err := listen.Parse(r.addr); err == nil && addr.Network != "unix" { // where the kernel does not prove who we are
+	if addr, err := listen.Parse(r.addr); err == nil && (addr.Network == "tcp" || addr.Network == "vsock") { // where nothing proves who we are
 		uid := uint32(os.Geteuid())
 		attach.UID = &uid
 	}
