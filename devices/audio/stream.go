@@ -74,7 +74,7 @@ func (v *Voice) unpollWrite(w p9ext.Waiter) {
 	v.wakeLocked()
 }
 
-// wakeWriter wakes the one that waits longest, if there is room for some of its bytes.
+// wakeWriter wakes the one that waits longest, if there is room for a good part of its bytes.
 func (v *Voice) wakeWriter() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -85,7 +85,7 @@ func (v *Voice) wakeLocked() {
 	if len(v.writers) == 0 {
 		return
 	}
-	if x := v.writers[0]; !x.woken && (v.ended || v.stream.Room()) {
+	if x := v.writers[0]; !x.woken && (v.ended || v.stream.Low()) {
 		x.woken = true
 		x.w.Wake()
 	}

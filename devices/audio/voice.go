@@ -196,6 +196,15 @@ func (v *Voice) fillLocked(dst []float32) (frames int) {
 		if next != v.sound && !v.retuneLocked(next) {
 			break
 		}
+		if v.res == nil && next.Channels == 2 { // nothing is to be done with them
+			k, _ := v.stream.Read(dst[n:])
+			if k == 0 {
+				break
+			}
+			v.taken += int64(k)
+			n += 2 * k
+			continue
+		}
 		k, sound := v.stream.Read(v.raw)
 		if k == 0 {
 			break

@@ -29,6 +29,7 @@ func groups() []group {
 	return []group{
 		{"allocs", "allocations a Tgetattr and a Tread of 4 KiB, 32 deep", (*bench).allocs},
 		{"syscalls", "system calls of the server a Tgetattr, one at a time (needs perf and the right to use it)", (*bench).syscalls},
+		{"audio", "voices that a core mixes in real time against sox and PulseAudio, 1 to 1000 of them, and the way of a write to the mix", (*bench).audio},
 		{"crowd", "100,000 blocked reads and a Tflush beside them, 100,000 conversations, clone+release against /dev/ptmx", (*bench).crowd},
 		{"dmover", "dmover's requests over memory against the best loops, a file's copy against cp, many sessions at once", (*bench).dmover},
 		{"frames", "frames a second through ethfoo, one or a batch a message, against the TAP's descriptor; a clone beside 1 to 1000", (*bench).frames},

@@ -24,6 +24,8 @@ func serve(name, socket string) error {
 			return err
 		}
 		return srv.Serve(l)
+	case "audio":
+		return newAudio(socket)
 	case "pty":
 		return newPty(socket)
 	case "p9":

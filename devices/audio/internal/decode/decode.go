@@ -176,6 +176,20 @@ func (s *Stream) Room() bool {
 	return s.state == failed || s.ended || s.keep() > s.in.Len()
 }
 
+// Low reports whether it is worth while to write: there is room for a good part of what the stream holds, or Write would fail. Who writes when there is
+// room for anything writes very often, and little.
+func (s *Stream) Low() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.state == failed || s.ended:
+		return true
+	case s.state == playing:
+		return s.room() > 0 && s.room() >= s.out.frames && s.keep() > s.in.Len()
+	}
+	return s.keep() > 2*s.in.Len()
+}
+
 // keep is how many bytes in may hold. mu is held.
 func (s *Stream) keep() int {
 	switch s.state {

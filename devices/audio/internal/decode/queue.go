@@ -23,28 +23,37 @@ func (q *queue) sound() (Sound, bool) {
 	return q.stretches[0].sound, true
 }
 
-// write appends whole frames. It grows as it must: who calls it bounds what is in it.
+// write appends whole frames.
 func (q *queue) write(src []float32, sound Sound) {
-	if len(src) == 0 {
-		return
+	a, b := q.extend(len(src), sound)
+	copy(a, src)
+	copy(b, src[len(a):])
+}
+
+// extend appends n samples of whole frames, and returns where they are to be put, in one part or two. It grows as it must: who calls it bounds what is
+// in it.
+func (q *queue) extend(n int, sound Sound) (a, b []float32) {
+	if n == 0 {
+		return nil, nil
 	}
-	if need := q.length + len(src); need > len(q.ring) {
+	if need := q.length + n; need > len(q.ring) {
 		ring := make([]float32, max(need, 2*len(q.ring), 1024))
 		q.copyTo(ring[:q.length])
 		q.ring, q.first = ring, 0
 	}
 	end := (q.first + q.length) % len(q.ring)
-	n := copy(q.ring[end:], src)
-	copy(q.ring, src[n:])
-	q.length += len(src)
+	a = q.ring[end:min(end+n, len(q.ring))]
+	b = q.ring[:n-len(a)]
+	q.length += n
 
-	frames := len(src) / sound.Channels
+	frames := n / sound.Channels
 	q.frames += frames
 	if n := len(q.stretches); n > 0 && q.stretches[n-1].sound == sound {
 		q.stretches[n-1].frames += frames
 	} else {
 		q.stretches = append(q.stretches, stretch{sound, frames})
 	}
+	return a, b
 }
 
 // copyTo copies the first samples to dst, which is not longer than the queue.

@@ -63,17 +63,22 @@ func (s *Stream) convert(data []byte) (n int, again bool) {
 		}
 		return 0, false
 	}
-	if s.converted == nil {
-		s.converted = make([]float32, block)
-	}
-	x := s.converted[:frames*p.format.Channels]
-	_, bad := p.format.Decode(x, data)
-	s.status.Bad += int64(bad)
-	if p.layout != nil {
-		x = p.layout.mix(x, x)
-	}
-	s.out.write(x, p.sound)
 	n = frames * size
+	if p.layout == nil {
+		a, b := s.out.extend(frames*p.format.Channels, p.sound)
+		cut := len(a) * p.format.SampleBytes()
+		_, bad := p.format.Decode(a, data[:cut])
+		_, more := p.format.Decode(b, data[cut:n])
+		s.status.Bad += int64(bad + more)
+	} else {
+		if s.converted == nil {
+			s.converted = make([]float32, block)
+		}
+		x := s.converted[:frames*p.format.Channels]
+		_, bad := p.format.Decode(x, data)
+		s.status.Bad += int64(bad)
+		s.out.write(p.layout.mix(x, x), p.sound)
+	}
 	if p.left != unknownSize {
 		p.left -= int64(n)
 	}
