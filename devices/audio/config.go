@@ -52,6 +52,15 @@ func (c *Config) Options() []clonefs.Option {
 	}
 }
 
+// Privileges are the capabilities(7) that a server run by root needs for the device with these settings: to reach the sound server of another user, and to
+// write below a directory of another's.
+func (c *Config) Privileges() []string {
+	if c.PulseServer == "" && c.Root == "" {
+		return nil
+	}
+	return []string{"dac_override"}
+}
+
 // check returns what is wrong with c, in terms of the options' names.
 func (c *Config) check() error {
 	for _, o := range []struct {
