@@ -12,7 +12,8 @@ import (
 // An attachName is what the attach name of Tattach asks for: "/subtree?option=value&...". The options are
 //
 //	records=on|off     short reads of a file of records are for a client that refills them, as Linux does; see records.go
-//	sizes=on|off       text is padded for a client that believes in the sizes of what it wrote; as records, unless it is told
+//	sizes=on|off       text is padded for a client that believes in the sizes of what it wrote; as records, unless it is told;
+//	                   with records=off for a guest's kernel behind the client, see records.go
 //	patience=DURATION  a read that has waited so long is answered with nothing, for clients whose whole mount breaks when one
 //	                   request takes a minute. 45s, 1m30s; 0 waits for ever
 type attachName struct {

@@ -32,8 +32,8 @@ func (c *session) getattr(m *wire.Msg) {
 	c.mu.Lock()
 	f := c.fids[m.Fid]
 	ok := f.usable()
-	if ok && f.path != nil {
-		f.path.size = 0
+	if ok {
+		f.sizeTold()
 	}
 	c.mu.Unlock()
 	if !ok {
@@ -186,9 +186,7 @@ func (c *session) stat(m *wire.Msg) {
 		return
 	}
 	c.mu.Lock()
-	if f.path != nil {
-		f.path.size = 0
-	}
+	f.sizeTold()
 	c.mu.Unlock()
 	tag := m.Tag
 	c.do(m, f, f.prompt, func(ctx context.Context) (result, error) {

@@ -18,6 +18,9 @@ import (
 // Written sizes: a write makes v9fs believe that the file is as long as what was written, for every open of that path. A read that
 // ends before is ENODATA on 7.3 and an endless loop of Treads on 6.12. The end of a text file is therefore padded with newlines up to
 // there; Tgetattr, which tells the client the size anew, and the path's last clunk end that.
+//
+// With sizes=on and records=off the kernel that believes is not the client: it is a guest's, behind QEMU and a mount of its host, which asks for attributes
+// on accounts of its own. Then only the path's last clunk ends that.
 
 // records is the list of continuations to expect on a fid, oldest first.
 type records struct{ expected []continuation }
@@ -138,6 +141,13 @@ func (c *session) readDone(f *fid, p []byte, off uint64, n int, err error) (int,
 		return 0, errEndlessRead
 	}
 	return n, nil
+}
+
+// sizeTold notes that the client is told the size of f anew. The caller holds c.mu.
+func (f *fid) sizeTold() {
+	if f.path != nil && f.root.records {
+		f.path.size = 0
+	}
 }
 
 // writeDone notes how far f was written. The caller holds c.mu.
