@@ -14,7 +14,7 @@
 // socket on it, an end to the server) it asks for over the guest's second serial port, see internal/talk. The guest's console is the log, shown when
 // a case fails, and has one JSON line a case.
 //
-// TestRecipes carries out the README's recipes, line by line as they stand there.
+// TestRecipes carries out the README's recipes, line by line as they stand there. Those for virtual machines share one guest, which has the devices of all of them.
 //
 // Each case gets a mount of its own, and after each the server must be back at no interface at all. A case that hangs costs that guest: the stacks of
 // its processes go to the console, and a new guest carries on with the next case.

@@ -37,8 +37,11 @@ var errNotUp = errors.New("did not come up")
 // bootTime is how long a guest may take to say Ready. Alone it takes a few seconds.
 const bootTime = 2 * time.Minute
 
-// startGuest boots a guest and returns when it is ready. It is to be killed.
-func startGuest(k kernel) (_ *guest, err error) {
+// slirp are the options that give a guest a network, in which it calls nobody but 10.0.2.2, which is this machine's loopback.
+var slirp = []string{"-nic", "user,model=virtio-net-pci,ipv6=off"}
+
+// startGuest boots a guest, with QEMU in a directory and with options for its devices, and returns when it is ready. It is to be killed.
+func startGuest(k kernel, dir string, options []string) (_ *guest, err error) {
 	g := &guest{console: newTail("console " + k.name), exited: make(chan struct{})}
 	if g.dir, err = os.MkdirTemp("", "e2e-"); err != nil { // a socket's path may have 107 bytes, which a test's own directory can exceed
 		return nil, err
@@ -66,9 +69,9 @@ func startGuest(k kernel) (_ *guest, err error) {
 		// A panic ends QEMU.
 		"-append", "console=ttyS0 panic=-1 quiet loglevel=5 mitigations=off nokaslr random.trust_cpu=on",
 		"-serial", "stdio",
-		"-chardev", "socket,id=port,path="+filepath.Join(g.dir, "port"), "-serial", "chardev:port",
-		// The guest calls nobody but 10.0.2.2, which is this machine's loopback.
-		"-nic", "user,model=virtio-net-pci,ipv6=off")
+		"-chardev", "socket,id=port,path="+filepath.Join(g.dir, "port"), "-serial", "chardev:port")
+	g.cmd.Args = append(g.cmd.Args, options...)
+	g.cmd.Dir = dir
 	g.cmd.Stdout, g.cmd.Stderr = g.console, g.console
 	if err := startChild(g.cmd); err != nil {
 		g.cmd = nil

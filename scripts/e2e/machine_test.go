@@ -39,7 +39,7 @@ func newMachine(t *testing.T, name string) *machine {
 		t.Fatal(err)
 	}
 	t.Logf("Linux %s", k.version)
-	return machineOf(t, func() (*guest, error) { return startGuest(k) })
+	return machineOf(t, func() (*guest, error) { return startGuest(k, "", slirp) })
 }
 
 func machineOf(t *testing.T, start func() (*guest, error)) *machine {

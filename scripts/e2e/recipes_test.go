@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// recipe returns the lines that the README tells a reader to type below a heading, a string for each piece of it.
-func recipe(t *testing.T, heading string) (pieces []string) {
+// section returns what the README has below a heading.
+func section(t *testing.T, heading string) string {
 	t.Helper()
 	b, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -27,8 +27,14 @@ func recipe(t *testing.T, heading string) (pieces []string) {
 		t.Fatalf("the README has no recipe %q", heading)
 	}
 	section, _, _ = strings.Cut(section, "\n#")
+	return section
+}
+
+// recipe returns the lines that the README tells a reader to type below a heading, a string for each piece of it.
+func recipe(t *testing.T, heading string) (pieces []string) {
+	t.Helper()
 	piece := ""
-	for line := range strings.Lines(section) {
+	for line := range strings.Lines(section(t, heading)) {
 		if typed, ok := strings.CutPrefix(line, "    $ "); ok {
 			piece += typed
 			continue
@@ -223,4 +229,5 @@ func TestRecipes(t *testing.T) {
 			t.Errorf("%s%v\n%s", pieces[2], err, said)
 		}
 	})
+	t.Run("guest", guestRecipes)
 }

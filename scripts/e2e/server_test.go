@@ -40,7 +40,7 @@ func startServer(identity string) (_ *server, err error) {
 		return nil, err
 	}
 	s := &server{port: port, identity: identity, dir: dir, log: newTail("server " + identity), exited: make(chan struct{})}
-	s.cmd = exec.Command(built.server, append([]string{"serve", "--listen", fmt.Sprintf("tcp!127.0.0.1!%d", port),
+	s.cmd = exec.Command(built.server, append([]string{"serve", "--listen", fmt.Sprintf("tcp!127.0.0.1!%d", port), "--listen", "unix!" + s.socket(),
 		"--net", "private", "--tcp-identity", identity, "--log-format", "json", "--log-level", "debug"}, deviceFlags(dir)...)...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := startChild(s.cmd); err != nil {
@@ -141,7 +141,11 @@ func (s *server) stop() error {
 func (s *server) clean() {
 	s.netns.Close()
 	os.RemoveAll(s.dir)
+	os.Remove(s.socket()) // which a server that was killed has left
 }
+
+// socket is the path at which it listens besides.
+func (s *server) socket() string { return s.dir + ".sock" }
 
 // kill ends the server as kill -9 does.
 func (s *server) kill() {

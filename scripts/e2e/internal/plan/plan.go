@@ -26,6 +26,8 @@ type Case struct {
 	Identity string
 	// SmallToo has the case carried out with the kernel's default msize of 128 KiB as well as with the largest of 1 MiB.
 	SmallToo bool
+	// Recipe has TestRecipes carry the case out, and nobody else: it is about what the README says to type.
+	Recipe bool
 	// Kernel, unless empty, is why the case is about the kernel's own client alone: TestFUSE leaves it out.
 	Kernel string
 }
@@ -85,6 +87,12 @@ var Cases = []Case{
 	{Name: "users-nobody", What: "nobody, access=any: whoever can attach shares them", Identity: "nobody"},
 	{Name: "umount-busy", What: "umount with a read pending is EBUSY; umount -l works and the interface goes with the reader"},
 	{Name: "server-gone", What: "the server's death ends pending reads with an error; umount works"},
+
+	// TestRecipes boots a guest for these.
+	{Name: "recipe-slirp", What: "a guest mounts over its user network", Recipe: true},
+	{Name: "recipe-guestfwd", What: "a guest mounts over a command that QEMU starts, without a port on the host", Recipe: true},
+	{Name: "recipe-virtfs", What: "a guest mounts a directory of the host in which clone9p mount shows the tree", Recipe: true},
+
 	// Last, since it takes a guest.
 	{Name: "guest-killed", What: "killing the guest outright takes every interface away within a second", Only: Linux, Kernel: "there is no guest"},
 }

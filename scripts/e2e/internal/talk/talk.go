@@ -43,6 +43,8 @@ type Setup struct {
 	Msize    int           `json:"msize"`
 	Timeout  time.Duration `json:"timeout"` // for the whole case
 
+	Script string `json:"script,omitempty"` // what the README says to type in a guest
+
 	FUSE bool   `json:"fuse,omitempty"` // mount with clone9p mount --fuse, on the host itself
 	Dir  string `json:"dir,omitempty"`  // where the case may make directories, "/n" when empty
 }
