@@ -17,6 +17,9 @@ import (
 )
 
 func main() {
+	if helper := helperName(os.Args[0]); helper != "" {
+		os.Exit(mountHelper(helper, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

@@ -23,72 +23,92 @@ type mountRequest struct {
 	addr, dir  string
 	aname      string
 	options    []string // of mount(8)
-	perUser    bool
+	access     string   // any, user, or "" for what is right
+	perUser    bool     // through FUSE
 	allowOther bool
 	foreground bool
 	log        string // a file; "" leaves it to standard error, or the system's log in the background
 }
 
-// There are two ways to mount: the kernel's v9fs, and FUSE. A way mounts and returns when nothing is mounted any more; ready
-// is called once, when the mount can be used.
+// There are two ways to mount: the kernel's v9fs, and FUSE. A way mounts and returns when nothing is mounted any more, or when the mount needs this
+// process no longer; ready is called once, when the mount can be used.
 type mountWay func(ctx context.Context, r mountRequest, ready func() error) error
 
 // unmountWays are the ways to unmount, by the type that the kernel shows of a mount.
 var unmountWays = map[string]func(ctx context.Context, dir string) (detached bool, err error){
 	"fuse.clone9p": unmountFUSE,
+	"9p":           unmountKernel,
 }
 
 func (a *app) mountCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:                   "mount [--fuse] [FLAGS] ADDR DIR",
+		Use:                   "mount [--fuse|--kernel] [FLAGS] ADDR DIR",
 		DisableFlagsInUseLine: true,
 		Short:                 "Mount a server's tree on a directory",
-		Long: `Mount shows the tree of the server at ADDR in the directory DIR, until "clone9p umount DIR", and goes into the background when it is there. With --foreground
+		Long: `Mount shows the tree of the server at ADDR in the directory DIR, until "clone9p umount DIR" or umount(8), and returns when it is there. With --foreground
 it stays, and SIGINT or SIGTERM unmounts.
 
-It uses FUSE where the kernel has no 9P of its own, or where --fuse asks for it. Root mounts by himself, an ordinary user by the program fusermount3. Opening clone
-in there begins a conversation, one read(2) is one record, a signal ends a read that waits, and nothing is cached. What differs from the kernel's 9P:
-a conversation ends a moment after the close(2) that ends it; a read that any signal interrupts fails with EINTR; a file data that was opened for reading and writing
-has no offset to seek; and sendfile(2) and splice(2) find every file empty, so that busybox's cat prints nothing where dd does.
+It uses the kernel's own 9P where there is one, which takes root, and otherwise FUSE, as --fuse always does. Nothing is cached, one read(2) is one record.
 
-All who use the mount have the mounter's identity at the server. Only the mounter gets in, unless he is root or says --allow-other (/etc/fuse.conf has to allow
+The kernel gets the connection over unix, tcp and vsock, and needs this program no longer. For all other addresses, and with --foreground, a process stays
+and relays, which ends with the mount. All who use the mount are one user at the server, nobody where nothing proves who that is; with --access user each user
+attaches as himself, as is the default over a unix socket, and over TLS for whom the certificate calls root. The kernel checks each file's mode against
+its user besides. When the server goes, whatever uses the mount gets errors (ECONNRESET, then EIO), and the mount can be unmounted.
+
+Through FUSE root mounts by himself, an ordinary user by the program fusermount3; a process stays. Opening clone in there begins a conversation, and a signal
+ends a read that waits. What differs from the kernel's 9P: a conversation ends a moment after the close(2) that ends it; a read that any signal interrupts fails
+with EINTR; a file data that was opened for reading and writing has no offset to seek; and sendfile(2) and splice(2) find every file empty, so that busybox's
+cat prints nothing where dd does.
+
+All who use a mount by FUSE have the mounter's identity at the server. Only the mounter gets in, unless he is root or says --allow-other (/etc/fuse.conf has to allow
 that); then the kernel checks each file's mode against its user. With --access user, for root and a server that believes him, as one does over a unix
-socket, every user attaches as himself.
+socket, every user attaches as himself. When the server goes, whatever uses the mount gets the error "Transport endpoint is not connected", until it is unmounted.
 
-When the server goes, whatever uses the mount gets the error "Transport endpoint is not connected", until it is unmounted.`,
-		Example: "  clone9p mount --fuse unix!/run/clone9p.sock /n/clone\n  clone9p mount --fuse --aname /ethfoo tcp!10.0.2.2!5640 ~/ethfoo",
+For /etc/fstab and mount(8) this program is its own helper under the name mount.clone9p:
+
+    ln -s "$(command -v clone9p)" /sbin/mount.clone9p
+
+    unix!/run/clone9p.sock  /n/clone   clone9p  _netdev,nofail                  0  0
+    tcp!10.0.2.2!5640       /n/ethfoo  clone9p  aname=/ethfoo,nosuid,noauto     0  0
+
+It takes these options: aname=NAME, access=WHO, fuse, kernel, allow_other, log=FILE, tls_cert=FILE, tls_key=FILE, tls_ca=FILE, those that --options does, and
+those that are for mount(8) alone (auto, noauto, user, nofail, _netdev, x-*).`,
+		Example: "  clone9p mount unix!/run/clone9p.sock /n/clone\n  clone9p mount 'exec!ssh host clone9p relay' /n/host\n  clone9p mount --fuse --aname /ethfoo tcp!10.0.2.2!5640 ~/ethfoo",
 		Args:    exactly("an address ADDR", "a directory DIR"),
 	}
 	var r mountRequest
 	tlsFlags(cmd)
 	flags := cmd.Flags()
 	fuse := flags.Bool("fuse", false, "use FUSE also where the kernel has 9P")
+	kernel := flags.Bool("kernel", false, "use the kernel's 9P, or fail")
 	flags.StringVar(&r.aname, "aname", "/", "mount the `NAME` of the server: a directory, and options as /ethfoo?patience=45s")
-	flags.StringSliceVarP(&r.options, "options", "o", nil, "mount(8)'s `OPTIONS`, separated by commas: ro, noexec")
-	access := flags.String("access", "any", "who uses the mount is `WHO` at the server: any (all the mounter), or user (each himself)")
+	flags.StringSliceVarP(&r.options, "options", "o", nil, "mount(8)'s `OPTIONS`, separated by commas: ro, noexec; the kernel's 9P also takes msize=, uname=, dfltuid=, dfltgid=")
+	flags.StringVar(&r.access, "access", "", "who uses the mount is `WHO` at the server: any (all the mounter), or user (each himself; default as said above)")
 	flags.BoolVar(&r.allowOther, "allow-other", false, "let other users in; root's mounts do")
 	flags.BoolVar(&r.foreground, "foreground", false, "stay in the foreground")
 	flags.StringVar(&r.log, "log", "", "append what happens to `FILE` (default: standard error in the foreground, or else syslog)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r.addr, r.dir = args[0], args[1]
 		switch {
-		case *access != "any" && *access != "user":
-			return usagef("--access %s: want any or user", *access)
-		case *access == "user" && os.Geteuid() != 0:
+		case cmd.Flags().Changed("access") && r.access != "any" && r.access != "user":
+			return usagef("--access %s: want any or user", r.access)
+		case r.access == "user" && os.Geteuid() != 0:
 			return usagef("--access user: only root can speak for others")
+		case *fuse && *kernel:
+			return usagef("--fuse and --kernel are two ways: one will do")
 		}
-		r.perUser = *access == "user"
+		r.perUser = r.access == "user"
 		if _, err := listen.Parse(r.addr); err != nil {
 			return usageError{err}
 		}
-		way, err := chooseWay(*fuse)
+		way, stays, err := chooseWay(r, *fuse, *kernel)
 		if err != nil {
 			return err
 		}
 		if pipe := readyPipe(); pipe != nil {
 			return a.mountBehind(cmd.Context(), way, r, pipe)
 		}
-		if !r.foreground {
+		if stays && !r.foreground {
 			return a.mountInBackground(cmd.Flags(), r)
 		}
 		return way(cmd.Context(), r, func() error { return nil })
@@ -96,12 +116,15 @@ When the server goes, whatever uses the mount gets the error "Transport endpoint
 	return cmd
 }
 
-// chooseWay decides how to mount.
-func chooseWay(fuse bool) (mountWay, error) {
-	if !fuse && kernelHas9P() {
-		return nil, errors.New("this kernel has 9P of its own, see the mount line in the server's README; FUSE is used beside it only with --fuse")
+// chooseWay decides how to mount. stays tells that a process has to stay with the mount.
+func chooseWay(r mountRequest, fuse, kernel bool) (way mountWay, stays bool, err error) {
+	switch {
+	case !fuse && kernelHas9P():
+		return mountKernel, r.relayed(), nil
+	case kernel:
+		return nil, false, errors.New("this kernel has no 9P (modprobe 9p, where it has that module): without --kernel FUSE is used")
 	}
-	return mountFUSE, nil
+	return mountFUSE, true, nil
 }
 
 // kernelHas9P reports whether the kernel can mount 9P; as root it loads the module, where there is one.
@@ -139,6 +162,7 @@ func readyPipe() *os.File {
 		return nil
 	}
 	os.Unsetenv(readyEnv)
+	syscall.CloseOnExec(3) // a command that is dialled would keep it open
 	return os.NewFile(3, "pipe")
 }
 
@@ -165,8 +189,8 @@ func (a *app) mountInBackground(flags *pflag.FlagSet, r mountRequest) error {
 	}
 	defer read.Close()
 	cmd := exec.Command(self, append(argv, "--", r.addr, r.dir)...)
-	cmd.Args[0] = os.Args[0]
-	cmd.Stderr = os.Stderr // until it is ready
+	cmd.Args[0] = "clone9p" // and not the helper of mount(8)
+	cmd.Stderr = os.Stderr  // until it is ready
 	cmd.Env = append(os.Environ(), readyEnv+"=3")
 	cmd.ExtraFiles = []*os.File{write}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -245,8 +269,8 @@ func (a *app) umountCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "umount DIR",
 		Short: "Unmount what clone9p mount has mounted",
-		Long: `Umount ends the mount at DIR. Calls that wait in it fail with the error "Transport endpoint is not connected", whereupon most programs end; a mount that some still use
-a second later is detached: DIR is free, and the mount goes with the last of them.`,
+		Long: `Umount ends the mount at DIR. Through FUSE, calls that wait in it fail with the error "Transport endpoint is not connected", whereupon most programs end; with the
+kernel's 9P they go on to wait. A mount that some still use a second later is detached: DIR is free, and the mount goes with the last of them.`,
 		Args: exactly("a directory DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := filepath.Abs(args[0])

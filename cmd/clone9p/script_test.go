@@ -31,7 +31,7 @@ import (
 func TestMain(m *testing.M) {
 	// Who runs the tests under nohup ignores SIGHUP, and so would the servers that they start: a signal that somebody waits for is not inherited.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
-	testscript.Main(m, map[string]func(){"clone9p": main})
+	testscript.Main(m, map[string]func(){"clone9p": main, helperAny: main, helperFUSE: main})
 }
 
 // A script is run with CLONE9P_ADDR set to a server in this process, whose one device is box. It may start the real one:
@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 //	status N COMMAND     runs the command, which must exit with N
 //	ca NAME, cert ...    make certificates, see tls_test.go
 //
-// Conditions: root, tun (TAP interfaces can be made in a private network), mount (FUSE can be used), linux.
+// Conditions: root, tun (TAP interfaces can be made in a private network), mount (FUSE can be used), 9p (the kernel knows it), linux.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -64,6 +64,8 @@ func TestScripts(t *testing.T) {
 			case "tun":
 				ok, _ := checkTun(tunDevice)
 				return ok, nil
+			case "9p":
+				return kernelHas9P(), nil
 			case "mount":
 				why := fusemount.Possible()
 				if why != nil && os.Geteuid() == 0 {

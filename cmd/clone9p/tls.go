@@ -165,6 +165,16 @@ func dial(ctx context.Context, addr string) (net.Conn, error) {
 	return conn, err
 }
 
+// tlsUser is the user whom the certificate of a client command names, "" if it names none.
+func tlsUser(ctx context.Context) string {
+	c, _ := ctx.Value(clientTLSKey{}).(clientTLS)
+	t, err := listen.LoadTLS(c.files)
+	if err != nil {
+		return "" // dial says so
+	}
+	return t.User()
+}
+
 // tlsEnv is what a client's own child needs in its environment to dial addr as the client has.
 func tlsEnv(ctx context.Context, addr string) []string {
 	c, _ := ctx.Value(clientTLSKey{}).(clientTLS)

@@ -225,6 +225,12 @@ func certUser(c *x509.Certificate) (string, error) {
 	return names[0], nil
 }
 
+// User is the name of the user whom the own certificate names, by the rule of the package comment; "" if it names none.
+func (t *TLS) User() string {
+	name, _ := certUser(t.now.Load().cert.Leaf) // whom it is shown to says what is wrong with it
+	return name
+}
+
 // goodUser reports whether name can be that of a user. The database of users is C's, to which a NUL is an end, and a line of text.
 func goodUser(name string) bool {
 	return name != "" && len(name) <= maxUser && utf8.ValidString(name) &&
