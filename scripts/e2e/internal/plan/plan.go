@@ -32,6 +32,8 @@ type Case struct {
 	Kernel string
 }
 
+const kernelMount = "it is about clone9p mount with the kernel's own client"
+
 // Cases are carried out in this order.
 var Cases = []Case{
 	{Name: "mount", What: "mount, read README, umount"},
@@ -83,6 +85,9 @@ var Cases = []Case{
 	{Name: "dmover-xor", What: "three files of the host become a fourth"},
 	{Name: "dmover-crc", What: "a CRC chained over pieces is that of the whole; in0 is filled by cat"},
 	{Name: "unix", What: "the README's line mounts a server on the same machine; two users are each themselves", Only: Linux, Kernel: "it is about the README's line for mount(8)"},
+	{Name: "mount-command", What: "clone9p mount over unix, tcp and exec; each user over unix is himself", Only: Linux, Kernel: kernelMount},
+	{Name: "mount-command-table", What: "mount.clone9p by itself and by /etc/fstab; what is refused is told in words", Only: Linux, Kernel: kernelMount},
+	{Name: "mount-command-ends", What: "clone9p umount beside a reader, and without a server", Only: Linux, Kernel: kernelMount},
 	{Name: "users", What: "trust, access=user: each user has conversations of his own, closed to others", Only: Linux},
 	{Name: "users-nobody", What: "nobody, access=any: whoever can attach shares them", Identity: "nobody"},
 	{Name: "umount-busy", What: "umount with a read pending is EBUSY; umount -l works and the interface goes with the reader"},
