@@ -36,6 +36,7 @@ For a shell in which ! is history, unix:PATH means the same as unix!PATH, and so
     fd!R[,W]        listen         open descriptors
     systemd![NAME]  listen         sockets that systemd has passed
     exec!COMMAND    dial           the standard input and output of a command
+    dev!PATH        dial           a character device that leads to a server
 
 unix!PATH: the kernel proves who a client is. Root may attach as anyone, others as themselves. Mode and group of the
 socket's file (--socket-mode, --socket-group) say who may connect at all.
@@ -78,6 +79,10 @@ exec!COMMAND: COMMAND is run by /bin/sh, with the standard error and the termina
 second later it is gone, killed where that is needed. Each clone9p that dials the address runs a COMMAND of its own; two minutes are for
 what ssh may ask. It reaches a server that runs already by relay:
 
-    clone9p ls --addr 'exec!ssh host clone9p relay'`,
+    clone9p ls --addr 'exec!ssh host clone9p relay'
+
+dev!PATH: a port of virtio-serial in a guest, or a serial line, whose other end the machine's host has joined to a server. One client at a time can use it, so
+it is for clone9p mount. The server does not hear of a client's end: what that has held goes when the next one begins. A client
+that was killed in the middle of a message leaves the server waiting for the rest, until the host's end of the device is closed.`,
 	}
 }

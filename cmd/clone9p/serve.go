@@ -407,6 +407,8 @@ func (o *serveOptions) check() error {
 			return usagef("--listen: %w", err)
 		case a.Network == "exec":
 			return usagef("--listen %s: exec! is for clients: nobody can connect to a command", addr)
+		case a.Network == "dev":
+			return usagef("--listen %s: dev! is for clients: nobody can connect to a device", addr)
 		case slices.Contains(taken, a) && (a.Network == "stdio" || a.Network == "fd"):
 			return usagef("--listen %s twice: its one connection can be served once", addr)
 		}

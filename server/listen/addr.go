@@ -16,7 +16,7 @@ import (
 // An Addr is a parsed address. Its zero value is none.
 type Addr struct {
 	Network string // "unix", "tcp", "tls", which is TLS over TCP, or one of forms
-	Path    string // unix: the socket's path, or @ and its name in the abstract namespace of Linux; exec: the command; systemd: the socket's name there, "" for all
+	Path    string // unix: the socket's path, or @ and its name in the abstract namespace of Linux; exec: the command; dev: the path; systemd: the socket's name there, "" for all
 	Host    string // tcp, tls: a name or a number; "*" is every address of this machine. vsock: any, host, local or a number
 	Port    int    // tcp, tls, vsock: 0 asks the kernel for a free port
 	In, Out int    // fd: the descriptors that are read and written

@@ -47,6 +47,7 @@ func TestParse(t *testing.T) {
 		{in: "vsock!2!564", want: "vsock!host:564"},
 		{in: "vsock!1:0", want: "vsock!local:0"},
 		{in: "vsock!007:4294967294", want: "vsock!7:4294967294"},
+		{in: "dev:/dev/vport0p1", want: "dev!/dev/vport0p1"},
 		{in: "exec:a ! b : c", want: "exec!a ! b : c"},
 
 		{in: "", err: "want unix!PATH, tcp!HOST!PORT or tls!HOST!PORT"},
@@ -89,6 +90,8 @@ func TestParse(t *testing.T) {
 		{in: "vsock!guest:3", err: `bad context identifier "guest"`},
 		{in: "vsock!3:4294967295", err: `bad port "4294967295": want 0 to 4294967294`},
 		{in: "vsock!3:9pfs", err: `bad port "9pfs"`},
+		{in: "dev!", err: "dev! needs the path of a device"},
+		{in: "dev!a\x00b", err: "NUL"},
 		{in: "exec! ", err: "exec! needs a command"},
 		{in: "exec!a\x00b", err: "NUL"},
 		{in: "tcp!a:b!564", err: `bad host "a:b"`},

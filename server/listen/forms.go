@@ -14,6 +14,7 @@ var forms = map[string]func(rest string) (Addr, error){
 	"systemd": parseSystemd,
 	"vsock":   parseVsock,
 	"exec":    parseExec,
+	"dev":     parseDevice,
 }
 
 // form is the canonical form of an address that forms reads.
@@ -28,7 +29,7 @@ func (a Addr) form() string {
 		return fmt.Sprintf("fd!%d,%d", a.In, a.Out)
 	case "vsock":
 		return fmt.Sprintf("vsock!%s:%d", a.Host, uint32(a.Port))
-	case "systemd", "exec":
+	case "systemd", "exec", "dev":
 		return a.Network + "!" + a.Path
 	}
 	return ""
@@ -75,4 +76,14 @@ func parseExec(rest string) (Addr, error) {
 		return Addr{}, errors.New("the command has a NUL in it")
 	}
 	return Addr{Network: "exec", Path: rest}, nil
+}
+
+func parseDevice(rest string) (Addr, error) {
+	switch {
+	case rest == "":
+		return Addr{}, errors.New("dev! needs the path of a device")
+	case strings.ContainsRune(rest, 0):
+		return Addr{}, errors.New("the path has a NUL in it")
+	}
+	return Addr{Network: "dev", Path: rest}, nil
 }

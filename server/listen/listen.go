@@ -15,6 +15,7 @@
 //	fd!R[,W]        listen: open descriptors from 3 on, a socket that listens, or a connected one or two pipes, which are one connection
 //	systemd![NAME]  listen: the sockets that systemd has passed, all or those called NAME; see [ListenAll]
 //	exec!COMMAND    dial: the standard input and output of COMMAND, which /bin/sh runs
+//	dev!PATH        dial: a character device that leads to a server: a port of virtio-serial, a serial line
 //
 // A listener of one connection hands it out and then says io.EOF when that has ended, see [Listener.Single].
 //
@@ -364,6 +365,12 @@ func (a Addr) connect(ctx context.Context) (net.Conn, error) {
 		return dialVsock(ctx, a)
 	case "exec":
 		c, err := dialCommand(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
+	case "dev":
+		c, err := dialDevice(ctx, a)
 		if err != nil {
 			return nil, err
 		}
