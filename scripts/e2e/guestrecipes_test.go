@@ -43,6 +43,8 @@ func guestRecipes(t *testing.T) {
 	ways := []*way{
 		{name: "slirp", heading: "Over the guest's network", guest: "recipe-slirp"},
 		{name: "guestfwd", heading: "Over a command of QEMU's, without a port", guest: "recipe-guestfwd"},
+		{name: "serial", heading: "Over a virtio-serial port", guest: "recipe-serial"},
+		{name: "vsock", heading: "Over vsock", guest: "recipe-vsock"},
 		{name: "virtfs", heading: "Through a directory of the host", guest: "recipe-virtfs"},
 	}
 	// The server and the directory are where a test may have them.

@@ -5,6 +5,8 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +18,8 @@ import (
 func init() {
 	cases["recipe-slirp"] = caseRecipe
 	cases["recipe-guestfwd"] = caseRecipe
+	cases["recipe-serial"] = caseRecipeSerial
+	cases["recipe-vsock"] = caseRecipeVsock
 	cases["recipe-virtfs"] = caseRecipeVirtfs
 }
 
@@ -63,11 +67,61 @@ func caseRecipeVirtfs(t *T) {
 	t.until(soon, "the interfaces are gone", func() bool { return len(t.ifaces()) == 0 })
 }
 
+// caseRecipeSerial is a mount over a port, and another one when the first has died with its reads pending.
+func caseRecipeSerial(t *T) {
+	t.setup.FUSE = true
+	const port = "/dev/virtio-ports/clone9p" // as udev makes it
+	t.must(os.MkdirAll(filepath.Dir(port), 0o755))
+	t.must(os.Symlink("/dev/"+t.mustSh("/sys/class/virtio-ports", "grep -lx clone9p */name | sed s,/name,,"), port))
+	// While nobody says anything the server ends the connection every 30 s, and QEMU makes a new one.
+	t.until(soon, "somebody answers at "+port, func() bool { return exec.Command("clone9p", "ls", "--addr", "dev!"+port).Run() == nil })
+	mnt := t.followRecipe()
+	t.device(mnt)
+
+	if out, err := t.sh("/", "clone9p ls --addr dev!"+port); err == nil || !strings.Contains(out, "one client at a time") {
+		t.Errorf("a second client of the port: %v, %q", err, out)
+	}
+	c := t.up(mnt)
+	r := t.reader(c.at("rx"))
+	r.blocked()
+	src := t.source(c.iface, 22, 60, 1514)
+	t.mustSh("/", "killall -9 clone9p; umount -l "+mnt)
+	t.wantIface(c.iface, true) // nobody has told the server
+	src.send(3)                // its answer waits for the next client
+	t.mustSh("/", t.setup.Script)
+	t.until(soon, "the interface is gone", func() bool { return len(t.ifaces()) == 0 })
+	t.device(mnt)
+}
+
+// caseRecipeVsock has server and client in one machine. Lines that end in & go on beside the others.
+func caseRecipeVsock(t *T) {
+	t.setup.FUSE = true
+	rest := ""
+	for line := range strings.Lines(t.setup.Script) {
+		command, ok := strings.CutSuffix(strings.TrimSpace(line), " &")
+		if !ok {
+			rest += line
+			continue
+		}
+		cmd := exec.Command("/bin/sh", "-c", "exec "+command)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr // the console
+		t.start(cmd)
+	}
+	first, _, _ := strings.Cut(rest, "\n")
+	t.until(soon, "the server answers", func() bool { return exec.Command("/bin/sh", "-c", first).Run() == nil })
+	t.setup.Script = rest
+	mnt := t.followRecipe()
+	got := t.mustSh(mnt+"/ethfoo", "exec 3<>clone; read n <&3; echo up >&3; dd if=$n/status 2>&-; ip link show ethfoo$n")
+	if !strings.HasPrefix(got, "ethfoo/0 up owner nobody ") || !strings.Contains(got, "UP") {
+		t.Errorf("a conversation is %q", got)
+	}
+}
+
 // device uses the host's server as anybody would: an interface with a frame a read, a reader that is killed, the end.
 func (t *T) device(mnt string) {
 	c := t.up(mnt)
 	t.wantIface(c.iface, true)
-	if s := t.mustSh(c.dir, "cat status"); !strings.Contains(s, "ethfoo/"+strconv.Itoa(c.n)+" up ") {
+	if s := t.text(c.at("status")); !strings.Contains(s, "ethfoo/"+strconv.Itoa(c.n)+" up ") {
 		t.Errorf("status is %q", s)
 	}
 	src := t.source(c.iface, 21, 60, 1514)

@@ -96,6 +96,8 @@ var Cases = []Case{
 	// TestRecipes boots a guest for these.
 	{Name: "recipe-slirp", What: "a guest mounts over its user network", Recipe: true},
 	{Name: "recipe-guestfwd", What: "a guest mounts over a command that QEMU starts, without a port on the host", Recipe: true},
+	{Name: "recipe-serial", What: "a guest mounts over a port of virtio-serial, also after a client there was killed", Recipe: true},
+	{Name: "recipe-vsock", What: "a server of a guest's own is reached and mounted over vsock", Recipe: true},
 	{Name: "recipe-virtfs", What: "a guest mounts a directory of the host in which clone9p mount shows the tree", Recipe: true},
 
 	// Last, since it takes a guest.
