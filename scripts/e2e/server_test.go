@@ -76,7 +76,7 @@ func startServer(identity string) (_ *server, err error) {
 
 // deviceFlags are the flags that the devices of a server get, whose files are below dir.
 func deviceFlags(dir string) []string {
-	return []string{"--dmover-root", dir}
+	return []string{"--dmover-root", dir, "--audio-root", dir, "--audio-sink", "wav mix.wav"}
 }
 
 // ready reports whether the server accepts connections and is in its namespace, of which s then has a descriptor.

@@ -84,6 +84,7 @@ var Cases = []Case{
 	{Name: "dmover-copy", What: "echo and cat copy 256 MiB between two files of the host, without a byte on the wire"},
 	{Name: "dmover-xor", What: "three files of the host become a fourth"},
 	{Name: "dmover-crc", What: "a CRC chained over pieces is that of the whole; in0 is filled by cat"},
+	{Name: "audio-wav", What: "cat plays a WAV file, and the host's WAV file has its samples, each of them"},
 	{Name: "unix", What: "the README's line mounts a server on the same machine; two users are each themselves", Only: Linux, Kernel: "it is about the README's line for mount(8)"},
 	{Name: "mount-command", What: "clone9p mount over unix, tcp and exec; each user over unix is himself", Only: Linux, Kernel: kernelMount},
 	{Name: "mount-command-table", What: "mount.clone9p by itself and by /etc/fstab; what is refused is told in words", Only: Linux, Kernel: kernelMount},
