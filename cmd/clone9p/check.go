@@ -92,7 +92,7 @@ func checkMount(filesystems string) string {
 		return "by clone9p mount with macFUSE, or by 9pfuse of plan9port"
 	}
 	if knows9P(filesystems) {
-		return "the kernel knows 9p"
+		return "the kernel knows 9p; clone9p mount uses it, as root"
 	}
 	const unknown = "the kernel does not know 9p yet (modprobe 9p, where it has that module)"
 	if why := fusemount.Possible(); why != nil {
