@@ -56,6 +56,7 @@ func startServer(identity string) (_ *server, err error) {
 			_ = s.cmd.Process.Kill()
 			<-s.exited
 			os.RemoveAll(dir)
+			os.Remove(s.socket())
 			err = fmt.Errorf("%v: %w\nits log:\n%s", s.cmd, err, s.log.since(0, 40))
 		}
 	}()

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,17 +15,14 @@ import (
 
 // Cases that type what the README says a virtual machine's user types.
 func init() {
-	cases["recipe-slirp"] = caseRecipe
-	cases["recipe-guestfwd"] = caseRecipe
+	cases["recipe-slirp"] = func(t *T) { t.device(t.followRecipe(), "nobody") }
+	cases["recipe-guestfwd"] = func(t *T) { t.device(t.followRecipe(), "root") }
 	cases["recipe-serial"] = caseRecipeSerial
 	cases["recipe-vsock"] = caseRecipeVsock
 	cases["recipe-virtfs"] = caseRecipeVirtfs
 }
 
-// caseRecipe is a mount on /n/clone, by whatever way.
-func caseRecipe(t *T) { t.device(t.followRecipe()) }
-
-// followRecipe types it, and returns where it mounts.
+// followRecipe types what mounts, by whatever way, and returns where.
 func (t *T) followRecipe() string {
 	const mnt = "/n/clone"
 	t.must(os.MkdirAll(mnt, 0o755))
@@ -40,7 +36,7 @@ func (t *T) followRecipe() string {
 // caseRecipeVirtfs is a mount of a mount. QEMU opens twice what is opened once: that costs a conversation each time, which ends at once.
 func caseRecipeVirtfs(t *T) {
 	mnt := t.followRecipe()
-	t.device(mnt)
+	t.device(mnt, "root")
 	clones := func() (n int) {
 		_, after, _ := strings.Cut(t.text(mnt+"/ethfoo/stats"), "clones ")
 		if _, err := fmt.Sscan(after, &n); err != nil {
@@ -76,7 +72,7 @@ func caseRecipeSerial(t *T) {
 	// While nobody says anything the server ends the connection every 30 s, and QEMU makes a new one.
 	t.until(soon, "somebody answers at "+port, func() bool { return exec.Command("clone9p", "ls", "--addr", "dev!"+port).Run() == nil })
 	mnt := t.followRecipe()
-	t.device(mnt)
+	t.device(mnt, "root")
 
 	if out, err := t.sh("/", "clone9p ls --addr dev!"+port); err == nil || !strings.Contains(out, "one client at a time") {
 		t.Errorf("a second client of the port: %v, %q", err, out)
@@ -90,7 +86,7 @@ func caseRecipeSerial(t *T) {
 	src.send(3)                // its answer waits for the next client
 	t.mustSh("/", t.setup.Script)
 	t.until(soon, "the interface is gone", func() bool { return len(t.ifaces()) == 0 })
-	t.device(mnt)
+	t.device(mnt, "root")
 }
 
 // caseRecipeVsock has server and client in one machine. Lines that end in & go on beside the others.
@@ -117,11 +113,12 @@ func caseRecipeVsock(t *T) {
 	}
 }
 
-// device uses the host's server as anybody would: an interface with a frame a read, a reader that is killed, the end.
-func (t *T) device(mnt string) {
+// device uses the host's server as anybody would: an interface with a frame a read, a reader that is killed, the end. owner is who we are there; QEMU's
+// user is root.
+func (t *T) device(mnt, owner string) {
 	c := t.up(mnt)
 	t.wantIface(c.iface, true)
-	if s := t.text(c.at("status")); !strings.Contains(s, "ethfoo/"+strconv.Itoa(c.n)+" up ") {
+	if s := t.text(c.at("status")); !strings.HasPrefix(s, fmt.Sprintf("ethfoo/%d up owner %s ", c.n, owner)) {
 		t.Errorf("status is %q", s)
 	}
 	src := t.source(c.iface, 21, 60, 1514)
