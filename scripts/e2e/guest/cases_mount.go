@@ -3,11 +3,20 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
+	"math/big"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,14 +29,15 @@ func init() {
 }
 
 const (
-	mountUnix = "unix!/run/mount.sock"
-	mountTCP  = "tcp!127.0.0.1!5641"
+	mountUnix  = "unix!/run/mount.sock"
+	mountTCP   = "tcp!127.0.0.1!5641"
+	mountVsock = "vsock!local:5642"
 )
 
 // serveMounts starts the server of these cases.
 func (t *T) serveMounts() *exec.Cmd {
 	t.must(os.MkdirAll("/run", 0o755))
-	return t.serve(mountUnix, "--listen", mountTCP, "--socket-mode", "0666")
+	return t.serve(mountUnix, "--listen", mountTCP, "--listen", mountVsock, "--socket-mode", "0666")
 }
 
 func caseMountCommand(t *T) {
@@ -35,7 +45,7 @@ func caseMountCommand(t *T) {
 	for _, m := range []struct {
 		addr   string
 		relays int
-	}{{mountUnix, 0}, {mountTCP, 0}, {"exec!clone9p relay " + mountUnix, 1}} {
+	}{{mountUnix, 0}, {mountTCP, 0}, {mountVsock, 0}, {"exec!clone9p relay " + mountUnix, 1}} {
 		dir := t.mountBy("clone9p", "mount", "--kernel", m.addr)
 		if n := t.mountProcesses(dir); n != m.relays {
 			t.Errorf("%s: %d processes stay with the mount, want %d", m.addr, n, m.relays)
@@ -54,6 +64,8 @@ func caseMountCommandTable(t *T) {
 	t.helperLink()
 	t.mountErrors()
 	t.mountTable()
+	t.mountTLS()
+	t.mountSilent()
 }
 
 func caseMountCommandEnds(t *T) {
@@ -249,8 +261,20 @@ func (t *T) mountBusy() {
 		t.until(soon, c.iface+" goes", func() bool { _, err := os.Stat("/sys/class/net/" + c.iface); return err != nil })
 		t.unmounted(dir)
 	}
+	// So it does in the foreground.
+	dir := "/n/mount-foreground"
+	t.must(os.MkdirAll(dir, 0o755))
+	cmd := exec.Command("clone9p", "mount", "--foreground", mountUnix, dir)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr // the console
+	t.start(cmd)
+	t.until(soon, dir+" is mounted", func() bool { return mountType(dir) == "9p" })
+	t.kill(cmd, unix.SIGTERM)
+	if code := cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("mount --foreground ends with status %d after SIGTERM, want 0", code)
+	}
+	t.unmounted(dir)
 	// What relays unmounts when it is asked to end.
-	dir := t.mountBy("clone9p", "mount", "exec!clone9p relay "+mountUnix)
+	dir = t.mountBy("clone9p", "mount", "exec!clone9p relay "+mountUnix)
 	t.mustSh("/", "kill $(ps -o pid,args | sed -n 's,^ *\\([0-9]*\\) clone9p mount .*"+dir+"$,\\1,p')")
 	t.until(soon, dir+" is unmounted", func() bool { return mountType(dir) == "" })
 	t.unmounted(dir)
@@ -305,4 +329,67 @@ func (t *T) wantFlags(dir string, want ...string) {
 		return
 	}
 	t.Errorf("%s is not mounted", dir)
+}
+
+// mountTLS: over TLS with a certificate of root's each user is himself.
+func (t *T) mountTLS() {
+	const addr = "tls!127.0.0.1!5643"
+	for file, line := range map[string]string{"/etc/passwd": "root:x:0:0::/:/bin/sh\n", "/etc/group": "root:x:0:\n"} {
+		t.must(os.WriteFile(file, []byte(line), 0o644))
+		t.Cleanup(func() { os.Remove(file) }) // other cases know users by their numbers
+	}
+	// One certificate for both sides, which believe it: it names the server's address and the user root.
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	t.must(err)
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "root"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	t.must(err)
+	keyDER, err := x509.MarshalECPrivateKey(key)
+	t.must(err)
+	t.must(os.WriteFile("/etc/c.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644))
+	t.must(os.WriteFile("/etc/k.pem", pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}), 0o600))
+
+	cmd := exec.Command("clone9p", "serve", "--listen", addr, "--tls-cert", "/etc/c.pem", "--tls-key", "/etc/k.pem", "--tls-client-ca", "/etc/c.pem")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr // the console
+	t.start(cmd)
+	tls := []string{"--tls-cert", "/etc/c.pem", "--tls-key", "/etc/k.pem", "--tls-ca", "/etc/c.pem"}
+	t.until(soon, "a server answers over TLS", func() bool {
+		return exec.Command("clone9p", append([]string{"ls", "--addr", addr}, tls...)...).Run() == nil
+	})
+	dir := t.mountBy("mount.clone9p", "-o", "tls_cert=/etc/c.pem,tls_key=/etc/k.pem,tls_ca=/etc/c.pem", addr)
+	t.wantFlags(dir, "access=user")
+	if n := t.mountProcesses(dir); n != 1 {
+		t.Errorf("%d processes stay with a mount over TLS, want 1", n)
+	}
+	for uid, want := range map[int]string{0: "owner root ", 1000: "owner 1000 "} {
+		out, err := t.asUser(uid, dir+"/ethfoo", "exec 3<>clone; read n <&3; cat $n/status")
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("user %d over TLS, want %q: %v, %s", uid, want, err, out)
+		}
+	}
+	t.mustSh("/", "umount "+dir)
+	t.unmounted(dir)
+}
+
+// mountSilent: a server that says nothing makes no mount that hangs.
+func (t *T) mountSilent() {
+	const path = "/run/silent.sock"
+	l, err := net.Listen("unix", path)
+	t.must(err)
+	t.Cleanup(func() { l.Close() })
+	dir := "/n/mount-silent"
+	t.must(os.MkdirAll(dir, 0o755))
+	cmd := exec.Command("clone9p", "mount", "unix!"+path, dir)
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	t.start(cmd)
+	t.within(3*soon, cmd.String(), func() { err = cmd.Wait() })
+	if err == nil || !strings.Contains(out.String(), "does not answer") || mountType(dir) != "" {
+		t.Errorf("a mount of a server that says nothing: %v, %q", err, out.String())
+	}
 }
