@@ -247,11 +247,17 @@ func detach() error {
 	return nil
 }
 
-// untilSignalled calls end when a signal asks this process to end. The function it returns stops that.
-func untilSignalled(end func()) (stop func()) {
+// endSignals are the signals that ask this process to end, from the call on, for untilSignalled. It is to be called before anything is mounted: a signal that comes
+// when the tree is there and nobody waits for it would leave a mount without its process.
+func endSignals() chan os.Signal {
 	signals := make(chan os.Signal, 1)
-	done := make(chan struct{})
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	return signals
+}
+
+// untilSignalled calls end when one of the signals of endSignals comes, or has come. The function it returns stops that.
+func untilSignalled(signals chan os.Signal, end func()) (stop func()) {
+	done := make(chan struct{})
 	go func() { // ends with stop
 		select {
 		case <-signals:

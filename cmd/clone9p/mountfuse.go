@@ -30,11 +30,12 @@ func mountFUSE(ctx context.Context, r mountRequest, ready func() error) error {
 		return err
 	}
 	defer closeLog()
-	m, err := r.mount(ctx, &log)
+	var signals chan os.Signal
+	m, err := r.mount(ctx, &log, func() { signals = endSignals() })
 	if err != nil {
 		return err
 	}
-	stop := untilSignalled(func() {
+	stop := untilSignalled(signals, func() {
 		if err := m.Unmount(); err != nil {
 			log.Error().Err(err).Msg("cannot unmount")
 			os.Exit(1) // the kernel ends what is mounted with this process
@@ -49,8 +50,8 @@ func mountFUSE(ctx context.Context, r mountRequest, ready func() error) error {
 	return nil
 }
 
-// mount connects and mounts.
-func (r mountRequest) mount(ctx context.Context, log *zerolog.Logger) (*fusemount.Mount, error) {
+// mount connects and mounts. It calls mounting between the two.
+func (r mountRequest) mount(ctx context.Context, log *zerolog.Logger, mounting func()) (*fusemount.Mount, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeoutOf(r.addr))
 	defer cancel()
 	nc, err := dial(ctx, r.addr)
@@ -74,6 +75,7 @@ func (r mountRequest) mount(ctx context.Context, log *zerolog.Logger) (*fusemoun
 			attach = plain
 		}
 	}
+	mounting()
 	m, err := fusemount.New(ctx, conn, r.dir, fusemount.Options{
 		Attach: attach, PerUser: r.perUser, AllowOther: r.allowOther || os.Geteuid() == 0,
 		Name: r.aname, Source: r.addr, Options: r.options, Log: log,

@@ -86,13 +86,14 @@ func (r mountRequest) mountRelayed(ctx context.Context, m kernelMount, conn net.
 	}
 	relay := startRelay(ours, conn)
 	defer relay.end()
+	signals := endSignals()
 	err = m.mount(ctx, theirs, relay.end)
 	unix.Close(theirs) // the kernel has it by a reference of its own
 	if err != nil {
 		return err
 	}
 	var asked atomic.Bool
-	stop := untilSignalled(func() {
+	stop := untilSignalled(signals, func() {
 		asked.Store(true)
 		if detached, err := unmountKernel(context.Background(), m.dir); err != nil {
 			log.Error().Err(err).Msg("cannot unmount")
