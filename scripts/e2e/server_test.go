@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -183,14 +182,19 @@ func (s *server) inNetns(f func() error) error {
 	return <-result
 }
 
+// ownNamespace is the network namespace in which the test began. Later the process' first thread may have been in inNetns, and /proc/self/ns is that thread's.
+var ownNamespace = func() (st unix.Stat_t) {
+	if err := unix.Stat("/proc/self/ns/net", &st); err != nil {
+		panic(err)
+	}
+	return st
+}()
+
 // sameNamespace reports whether f is the network namespace we are in.
 func sameNamespace(f *os.File) (bool, error) {
-	var a, b unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &a); err != nil {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return false, err
 	}
-	if err := unix.Stat("/proc/"+strconv.Itoa(os.Getpid())+"/ns/net", &b); err != nil {
-		return false, err
-	}
-	return a.Ino == b.Ino && a.Dev == b.Dev, nil
+	return st.Ino == ownNamespace.Ino && st.Dev == ownNamespace.Dev, nil
 }
