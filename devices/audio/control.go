@@ -131,7 +131,7 @@ func (m *mixer) volumeText() (string, error) {
 }
 
 // setVolume takes lines as volumeText writes them, or a number for the master. Those before a bad one stand.
-func (m *mixer) setVolume(ctx context.Context, u clonefs.User, text string) error {
+func (m *mixer) setVolume(_ context.Context, u clonefs.User, text string) error {
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
 		switch {

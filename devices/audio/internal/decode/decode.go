@@ -169,13 +169,6 @@ func (s *Stream) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// Room reports whether Write would take something now, or fail.
-func (s *Stream) Room() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.state == failed || s.ended || s.keep() > s.in.Len()
-}
-
 // Low reports whether it is worth while to write: there is room for a good part of what the stream holds, or Write would fail. Who writes when there is
 // room for anything writes very often, and little.
 func (s *Stream) Low() bool {
