@@ -164,6 +164,24 @@ func (s *session) open(ctx context.Context, name string, flags p9.OpenFlags) (*c
 	return f, nil
 }
 
+// begin begins a conversation with the device dev, and returns its control file and its directory, "/ethfoo/0".
+func (s *session) begin(ctx context.Context, dev string) (ctl *client.File, dir string, err error) {
+	dev = path.Join("/", dev)
+	ctl, err = s.open(ctx, dev+"/clone", p9.ReadWrite)
+	if errors.Is(err, linux.ENOENT) {
+		return nil, "", fmt.Errorf("the server has no device %s; clone9p ls shows which it has", strings.TrimPrefix(dev, "/"))
+	}
+	if err != nil {
+		return nil, "", s.hint(err, inTheLog)
+	}
+	n, err := readLine(ctx, ctl)
+	if err != nil {
+		ctl.Close()
+		return nil, "", fmt.Errorf("%s/clone: %w", dev, err)
+	}
+	return ctl, dev + "/" + n, nil
+}
+
 // text reads a short text file of the server.
 func (s *session) text(ctx context.Context, name string) (string, error) {
 	f, err := s.open(ctx, name, p9.ReadOnly)

@@ -170,18 +170,9 @@ func (a *app) newMover(ctx context.Context, t target, function string) (*mover, 
 }
 
 func (m *mover) begin(ctx context.Context, function string) (err error) {
-	m.ctl, err = m.open(ctx, "/dmover/clone", p9.ReadWrite)
-	if errors.Is(err, linux.ENOENT) {
-		return errors.New("the server has no device dmover; clone9p ls shows which it has")
+	if m.ctl, m.dir, err = m.session.begin(ctx, "dmover"); err != nil {
+		return err
 	}
-	if err != nil {
-		return m.hint(err, inTheLog)
-	}
-	n, err := readLine(ctx, m.ctl)
-	if err != nil {
-		return fmt.Errorf("/dmover/clone: %w", err)
-	}
-	m.dir = "/dmover/" + n
 	if m.rx, err = m.open(ctx, m.dir+"/rx", p9.ReadOnly); err != nil {
 		return err
 	}

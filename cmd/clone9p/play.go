@@ -15,7 +15,6 @@ import (
 
 	"github.com/clone9p/clone9p/client"
 	"github.com/clone9p/clone9p/devices/audio/wav"
-	"github.com/hugelgupf/p9/linux"
 	"github.com/hugelgupf/p9/p9"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -87,16 +86,7 @@ func (a *app) newVoice(ctx context.Context, t target) (*voice, error) {
 		return nil, err
 	}
 	v := &voice{app: a, session: s, began: math.NaN()}
-	if v.ctl, err = s.open(ctx, "/audio/clone", p9.ReadWrite); err == nil {
-		var n string
-		n, err = readLine(ctx, v.ctl)
-		v.dir = "/audio/" + n
-	} else if errors.Is(err, linux.ENOENT) {
-		err = errors.New("the server has no device audio; clone9p ls shows which it has")
-	} else {
-		err = s.hint(err, inTheLog)
-	}
-	if err != nil {
+	if v.ctl, v.dir, err = s.begin(ctx, "audio"); err != nil {
 		s.Close()
 		return nil, err
 	}

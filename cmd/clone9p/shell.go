@@ -121,18 +121,11 @@ type shellSession struct {
 
 // begin begins a conversation and starts the command. What it opens goes with the connection.
 func (s *shellSession) begin(ctx context.Context, argv []string) error {
-	clone, err := s.open(ctx, "/pty/clone", p9.ReadWrite)
-	if errors.Is(err, linux.ENOENT) {
-		return errors.New("the server has no device pty; clone9p ls shows which it has")
-	}
+	clone, dir, err := s.session.begin(ctx, "pty")
 	if err != nil {
-		return s.hint(err, inTheLog)
+		return err
 	}
-	n, err := readLine(ctx, clone)
-	if err != nil {
-		return fmt.Errorf("/pty/clone: %w", err)
-	}
-	s.dir = "/pty/" + n
+	s.dir = dir
 	if s.rx, err = s.open(ctx, s.dir+"/rx", p9.ReadOnly); err != nil {
 		return err
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/clone9p/clone9p/client"
 	"github.com/clone9p/clone9p/cmd/clone9p/internal/private"
 	"github.com/clone9p/clone9p/server/listen"
-	"github.com/hugelgupf/p9/linux"
 	"github.com/hugelgupf/p9/p9"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -81,24 +80,15 @@ func (a *app) with(ctx context.Context, t target, dev string, argv []string, ent
 		return err
 	}
 	defer s.Close()
-	dev = path.Join("/", dev)
-	clone, err := s.open(ctx, dev+"/clone", p9.ReadWrite)
-	if errors.Is(err, linux.ENOENT) {
-		return fmt.Errorf("the server has no device %s; clone9p ls shows which it has", strings.TrimPrefix(dev, "/"))
-	}
+	clone, dir, err := s.begin(ctx, dev)
 	if err != nil {
-		return s.hint(err, inTheLog)
+		return err
 	}
 	// The reply to the clunk follows the driver's Close: after with nothing is left of the conversation.
 	defer clone.Close()
-	n, err := readLine(ctx, clone)
-	if err != nil {
-		return fmt.Errorf("%s/clone: %w", dev, err)
-	}
-	dir := dev + "/" + n
 
 	run.Stdin, run.Stdout, run.Stderr = a.stdin, a.stdout, a.stderr
-	run.Env = append(os.Environ(), "CLONE_N="+n, "CLONE_DEV="+dir, "CLONE9P_ADDR="+s.addr)
+	run.Env = append(os.Environ(), "CLONE_N="+path.Base(dir), "CLONE_DEV="+dir, "CLONE9P_ADDR="+s.addr)
 	run.Env = append(run.Env, tlsEnv(ctx, s.addr)...)
 	if f, err := s.open(ctx, dir+"/ifname", p9.ReadOnly); err == nil {
 		if name, err := readLine(ctx, f); err == nil {
